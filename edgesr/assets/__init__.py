@@ -1,0 +1,1 @@
+"""Weights trained by this project (safetensors) with their model cards (JSON)."""

@@ -1,0 +1,96 @@
+"""Every error that edgesr raises on purpose, and the exit code it ends the command with.
+
+EdgesrError                     1
+├── UsageError                  2   the request itself is wrong
+│   ├── UnknownName             2   a model, target ... that does not exist; lists what does
+│   └── Unsupported             2   exists, but not in this combination, scale or size
+├── MissingExtra                3   an optional dependency is not installed; says the pip line
+├── WeightsError                4   weights missing, damaged, hostile or of another model
+├── ConversionError             5   a toolchain failed; names the stage
+├── ParityError                 6   the artifact does not compute what the network computes
+├── QualityError                7   the artifact loses more dB than allowed
+├── ArtifactError               8   an artifact folder is incomplete, changed or unreadable
+├── ImageError                  9   a photo cannot be read, or is not one
+├── DataError                  10   a data set is missing or damaged
+├── TrainingError              11   training cannot start or go on
+└── OutputError                12   an output cannot be written (read-only, full)
+Interrupted (Ctrl-C)          130
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgesrError(Exception):
+    """Base of the tree; `str(error)` is a sentence for the user: what happened, the value, what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(EdgesrError):
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """`kind` ("model", "target" ...) named `name` does not exist; `known` do."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(known)}.")
+        self.name, self.known = name, known
+
+
+class Unsupported(UsageError):
+    pass
+
+
+class MissingExtra(EdgesrError):
+    exit_code = 3
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"The Python package {module!r} is not installed. Install it with: pip install 'edgesr[{extra}]'")
+        self.module, self.extra = module, extra
+
+
+class WeightsError(EdgesrError):
+    exit_code = 4
+
+
+class ConversionError(EdgesrError):
+    """`stage` names the step that failed (export, quantize, compile, save)."""
+
+    exit_code = 5
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(f"Conversion failed at stage {stage!r}: {message}")
+        self.stage = stage
+
+
+class ParityError(EdgesrError):
+    exit_code = 6
+
+
+class QualityError(EdgesrError):
+    exit_code = 7
+
+
+class ArtifactError(EdgesrError):
+    exit_code = 8
+
+
+class ImageError(EdgesrError):
+    exit_code = 9
+
+
+class DataError(EdgesrError):
+    exit_code = 10
+
+
+class TrainingError(EdgesrError):
+    exit_code = 11
+
+
+class OutputError(EdgesrError):
+    exit_code = 12
