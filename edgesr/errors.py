@@ -50,7 +50,9 @@ class MissingExtra(EdgesrError):
     exit_code = 3
 
     def __init__(self, module: str, extra: str) -> None:
-        super().__init__(f"The Python package {module!r} is not installed. Install it with: pip install 'edgesr[{extra}]'")
+        super().__init__(
+            f"The Python package {module!r} is not installed. Install it with: pip install 'edgesr[{extra}]'"
+        )
         self.module, self.extra = module, extra
 
 

@@ -28,7 +28,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to convert. `sizes` is empty for a free height and width, one entry for a fixed size, more for enumerated."""
+    """What to convert. `sizes`: empty for a free height and width, one entry for a fixed size, more for enumerated."""
 
     model: str
     scale: int

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.models.network import Network
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -26,7 +28,7 @@ class Config:
 
 
 class Pointwise(nn.Module):
-    """1x1 convolution whose weight has the shape of the official checkpoint: (out, in) of nn.Linear or (out, in, 1, 1)."""
+    """1x1 convolution with the weight shape of the official checkpoint: (out, in) of nn.Linear or (out, in, 1, 1)."""
 
     def __init__(self, inputs: int, outputs: int, *, linear: bool, bias: bool = True) -> None:
         super().__init__()
@@ -83,7 +85,9 @@ class ContrastAttention(nn.Module):
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         inner = channels // reduction
-        self.conv_du = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1), nn.Sigmoid())
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
@@ -134,7 +138,7 @@ class Upsampler(nn.Module):
         return self.upsampleOneStep(x)
 
 
-class BSRN(nn.Module):
+class BSRN(Network):
     """The form that is trained, with the state-dict keys of the official checkpoints."""
 
     def __init__(self, config: Config, scale: int) -> None:
@@ -225,7 +229,7 @@ class FoldedBSRN(nn.Module):
         return self.upsample(self.refine(F.gelu(self.fuse(trunk))) + shallow)
 
 
-def forms(config: Config, scale: int) -> dict[str, nn.Module]:
+def forms(config: Config, scale: int) -> dict[str, Network]:
     """The forms in which a checkpoint of this family may come; each has `fold()`."""
     return {"train": BSRN(config, scale)}
 

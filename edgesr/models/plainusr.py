@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.models.network import Network
+
 SLOPE = 0.05
 
 
@@ -46,19 +48,20 @@ class RepMBConv(nn.Module):
             return F.conv2d(x, *self.collapse(), padding=1)
         wide = self.expand_conv(x)
         inner = F.pad(wide, (1, 1, 1, 1))
-        border = F.pad(torch.zeros_like(wide[:1, :1]), (1, 1, 1, 1), value=1.0)
-        inner = inner + border * self.expand_conv.bias[None, :, None, None]
+        border = F.pad(x.new_zeros(1, 1, *x.shape[2:]), (1, 1, 1, 1), value=1.0)
+        inner = inner + border * _bias(self.expand_conv)[None, :, None, None]
         wide = self.se.factor() * self.fea_conv(inner) + wide
         return self.reduce_conv(wide) + x
 
     def collapse(self) -> tuple[Tensor, Tensor]:
         """Kernel (C, C, 3, 3) and bias (C,) of the equal 3x3 convolution with zero padding."""
         expand, reduce = self.expand_conv.weight[:, :, 0, 0], self.reduce_conv.weight[:, :, 0, 0]
+        expand_bias, bias, reduce_bias = (_bias(conv) for conv in (self.expand_conv, self.fea_conv, self.reduce_conv))
         factor = self.se.factor().flatten()
         middle = self.fea_conv.weight * factor[:, None, None, None] + _identity(self.fea_conv.weight)
         kernel = torch.einsum("om,mnhw,ni->oihw", reduce, middle, expand)
-        bias = middle.sum((2, 3)) @ self.expand_conv.bias + self.fea_conv.bias * factor
-        return kernel + _identity(kernel), reduce @ bias + self.reduce_conv.bias
+        bias = middle.sum((2, 3)) @ expand_bias + bias * factor
+        return kernel + _identity(kernel), reduce @ bias + reduce_bias
 
 
 class ChannelRescale(nn.Module):
@@ -86,7 +89,7 @@ class PConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, 1, 1)
         nn.init.constant_(self.conv.weight, 1 / channels)
-        nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(_bias(self.conv))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.conv(x), x[:, 1:]], dim=1)
@@ -160,7 +163,7 @@ class Block(nn.Module):
                 _absorb_gate(self.body[index - 1], layer)
 
 
-class PlainUSR(nn.Module):
+class PlainUSR(Network):
     """Both forms, with the state-dict keys of the official checkpoints.
 
     Level k rewrites the first `widths[k]` channels only; the last three channels of the head carry the image.
@@ -171,26 +174,21 @@ class PlainUSR(nn.Module):
         self.config, self.scale, self.train_form = config, scale, train_form
         outer, *inner = config.widths
         self.head = nn.Conv2d(3, outer + 3, 3, 1, 1)
-        names = ("block1", "block2", "blockm", "block3", "block4") if len(inner) == 2 else ("block1", "blockm", "block2")
+        names = (
+            ("block1", "block2", "blockm", "block3", "block4") if len(inner) == 2 else ("block1", "blockm", "block2")
+        )
         self.down, self.middle, self.up = names[: len(inner)], names[len(inner)], names[len(inner) + 1 :]
         levels = (*config.widths, *reversed(config.widths[:-1]))
         for name, width in zip(names, levels, strict=True):
             self.add_module(name, Block(width, config.convs, self._attention(name, width), train_form=train_form))
-        self.tail = nn.Sequential(nn.Conv2d(outer + 3, 3 * scale**2, 3, 1, 1), nn.PixelShuffle(scale))
-        self._start_as_identity()
+        last = nn.Conv2d(outer + 3, 3 * scale**2, 3, 1, 1)
+        self.tail = nn.Sequential(last, nn.PixelShuffle(scale))
+        _start_as_identity(self.head, last, scale)
 
     def _attention(self, name: str, width: int) -> nn.Module | None:
         if self.config.attention is not None:
             return LocalImportanceAttention(width, self.config.attention)
         return PlainAttention(width) if name == "blockm" else None
-
-    def _start_as_identity(self) -> None:
-        """An untrained network begins as nearest-neighbour upscaling."""
-        area = self.scale**2
-        with torch.no_grad():
-            for colour in range(3):
-                self.head.weight[colour - 3, colour, 1, 1] += 1
-                self.tail[0].weight[colour * area : (colour + 1) * area, colour - 3, 1, 1] += 1
 
     def forward(self, x: Tensor) -> Tensor:
         widths = self.config.widths
@@ -225,7 +223,7 @@ class PlainUSR(nn.Module):
         return folded.eval()
 
 
-def forms(config: Config, scale: int) -> dict[str, nn.Module]:
+def forms(config: Config, scale: int) -> dict[str, Network]:
     """The forms in which a checkpoint of this family may come; each has `fold()`."""
     return {
         "train": PlainUSR(config, scale, train_form=True),
@@ -237,6 +235,20 @@ def _window_mean(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 7, 3, count_include_pad=False)
 
 
+@torch.no_grad()
+def _start_as_identity(head: nn.Conv2d, tail: nn.Conv2d, scale: int) -> None:
+    """An untrained network begins as nearest-neighbour upscaling plus noise."""
+    area = scale**2
+    for colour in range(3):
+        head.weight[colour - 3, colour, 1, 1] += 1
+        tail.weight[colour * area : (colour + 1) * area, colour - 3, 1, 1] += 1
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
 def _identity(kernel: Tensor) -> Tensor:
     """3x3 kernel (C, C, 3, 3) that passes its input through."""
     eye = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
@@ -246,8 +258,7 @@ def _identity(kernel: Tensor) -> Tensor:
 def _absorb_gate(conv: nn.Module, gate: PConv) -> None:
     """Fold `gate` (1x1 to channel 0) into the 3x3 convolution before it."""
     assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    row = gate.conv.weight[0, :, 0, 0]
-    bias = row @ conv.bias + gate.conv.bias
+    row, bias = gate.conv.weight[0, :, 0, 0], _bias(conv)
+    gate_bias = row @ bias + _bias(gate.conv)
     conv.weight[0] = torch.einsum("o,oihw->ihw", row, conv.weight)
-    conv.bias[0] = bias[0]
+    bias[0] = gate_bias[0]

@@ -1,0 +1,191 @@
+"""The artifact: a folder with the converted files and manifest.json, which apps and runners read and nothing else.
+
+A folder appears whole or not at all: it is built under a temporary name beside its place and renamed at the end.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgesr.errors import ArtifactError, OutputError
+from edgesr.types import Request, TensorSpec
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """`name` is relative to the artifact's folder, with forward slashes."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEntry:
+    """`kind`: "official", "edgesr-trained" or "user"."""
+
+    kind: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuality:
+    """Luma PSNR against the ground truth over one image set; `psnr_fp32_db`: the float32 network's on the same images.
+
+    A drop is positive when the artifact is worse.
+    """
+
+    name: str
+    images: int
+    protocol: str
+    psnr_db: float
+    psnr_fp32_db: float
+    psnr_drop_db: float
+    worst_image: str
+    worst_drop_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was measured when the saved artifact ran in its own runtime, against the float32 network in torch.
+
+    parity_max_abs: largest difference in 8-bit levels after rounding. fidelity_db: RGB PSNR against the network's own
+    output, mean over images; None if every pixel is equal. runtime: what ran it (version, execution precision ...).
+    """
+
+    parity_max_abs: int
+    fidelity_db: float | None
+    worst_fidelity_db: float | None
+    sets: tuple[SetQuality, ...]
+    runtime: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything a runner or an app needs to know about an artifact, and how it was made."""
+
+    slug: str
+    request: Request
+    scale: int
+    main: str
+    files: tuple[FileEntry, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    min_side_px: int
+    halo_px: int
+    peak_bytes_per_px: int
+    weights: WeightsEntry
+    toolchain: Mapping[str, str]
+    runtime_options: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    calibration: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any] | None = None
+    proof: Proof | None = None
+    schema: int = SCHEMA
+
+
+@contextmanager
+def building(place: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `place` when the block ends well and vanishes when it does not.
+
+    An artifact already at `place` is replaced only then. Raises OutputError for a folder that cannot be written.
+    """
+    temporary = _temporary_beside(place)
+    try:
+        yield temporary
+        _move_into_place(temporary, place)
+    except OSError as error:
+        raise OutputError(f"Cannot write {place}: {error.strerror or error}. Choose another folder with -o.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def file_entries(folder: Path) -> tuple[FileEntry, ...]:
+    """Every file in `folder` but the manifest, sorted by name, with its hash."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return tuple(FileEntry(path.relative_to(folder).as_posix(), _sha256(path), path.stat().st_size) for path in files)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace manifest.json atomically; keys sorted, so equal manifests are equal bytes."""
+    temporary = folder / f".{MANIFEST}.tmp"
+    temporary.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    os.replace(temporary, folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and validate manifest.json. Raises ArtifactError that says what is wrong with which field."""
+    from pydantic import TypeAdapter, ValidationError
+
+    raw = _manifest_json(folder)
+    try:
+        manifest = TypeAdapter(Manifest).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{folder / MANIFEST}: field {where!r}: {first['msg']}. Convert it again.") from error
+    return manifest
+
+
+def latest(folder: Path) -> Path:
+    """The artifact in `folder` that was converted last. Raises ArtifactError if there is none."""
+    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
+    if not manifests:
+        raise ArtifactError(
+            f"There is no artifact in {folder}. Make one, for example: edgesr convert bsrn-s --target openvino --int8"
+        )
+    return manifests[-1].parent
+
+
+def _manifest_json(folder: Path) -> dict[str, Any]:
+    file = folder / MANIFEST
+    try:
+        if file.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{file} is larger than {MAX_MANIFEST_BYTES} bytes: it is not a manifest.")
+        raw: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise ArtifactError(f"{folder} is not an artifact: cannot read {MANIFEST} ({error.strerror}).") from error
+    except ValueError as error:
+        raise ArtifactError(f"{file} is not valid JSON ({error}). Convert it again.") from error
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema != SCHEMA:
+        raise ArtifactError(f"{file} has schema {schema!r}; this edgesr reads schema {SCHEMA}. Convert it again.")
+    return raw
+
+
+def _temporary_beside(place: Path) -> Path:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent))
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write into {place.parent}: {error.strerror}. Choose another folder with -o."
+        ) from error
+
+
+def _move_into_place(temporary: Path, place: Path) -> None:
+    temporary.chmod(0o755)
+    old = place.with_name(f".{place.name}.old")
+    with suppress(FileNotFoundError):
+        shutil.rmtree(old)
+    if place.exists():
+        place.rename(old)
+    temporary.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The networks: one file per family, one table of facts (registry), and their weights."""

@@ -1,0 +1,123 @@
+"""Where weights files are: found on this machine, shipped with the package, or downloaded. No torch.
+
+Looked for in this order: an explicit file; the folder in EDGESR_WEIGHTS_DIR; the user's cache; the package itself
+(trained by this project); the authors' public address, pinned to a commit and checked by sha256.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from edgesr.errors import WeightsError
+from edgesr.models.registry import ModelSpec, OfficialWeights
+
+Kind = Literal["official", "edgesr-trained", "user"]
+DOWNLOAD_TIMEOUT_S = 20
+
+
+def locate(spec: ModelSpec, file: Path | None, say: Callable[[str], None] = print) -> tuple[Path, Kind]:
+    """The file to load for `spec`, and whose weights they are. Downloads only if nothing is found here."""
+    if file is not None:
+        if not file.is_file():
+            raise WeightsError(f"The weights file {file} does not exist.")
+        return file, "official" if sha256_of(file) == spec.weights.sha256 else "user"
+    for folder in _local_folders():
+        candidate = _in_folder(folder, spec.weights.file)
+        if candidate is not None:
+            _check_sha256(candidate, spec.weights)
+            return candidate, "official"
+    shipped = shipped_file(spec)
+    if shipped is not None:
+        return shipped, "edgesr-trained"
+    return _download(spec, say), "official"
+
+
+def where(spec: ModelSpec) -> str:
+    """In words, where `load` would take the weights of `spec` from; touches no network."""
+    for folder in _local_folders():
+        candidate = _in_folder(folder, spec.weights.file)
+        if candidate is not None:
+            return f"official, {candidate}"
+    if shipped_file(spec) is not None:
+        return "edgesr-trained, shipped with the package"
+    return f"official, download from {spec.weights.source}"
+
+
+def shipped_file(spec: ModelSpec) -> Path | None:
+    """Weights of this project inside the package, or None."""
+    file = Path(str(resources.files("edgesr.assets"))) / f"{spec.key}.safetensors"
+    return file if file.is_file() else None
+
+
+def card_of(spec: ModelSpec) -> dict[str, Any] | None:
+    """The model card of the shipped weights (data, recipe, seed, PSNR), or None."""
+    file = shipped_file(spec)
+    if file is None:
+        return None
+    card: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    return card
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """The user's cache for downloaded weights."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("edgesr")) / "weights"
+
+
+def _local_folders() -> list[Path]:
+    variable = os.environ.get("EDGESR_WEIGHTS_DIR")
+    if not variable:
+        return [cache_folder()]
+    folder = Path(variable).expanduser()
+    if not folder.is_dir():
+        raise WeightsError(f"EDGESR_WEIGHTS_DIR is {variable!r}, which is not a folder. Correct or unset it.")
+    return [folder, cache_folder()]
+
+
+def _in_folder(folder: Path, name: str) -> Path | None:
+    """`name` in `folder` or in one of its direct subfolders."""
+    found = [folder / name, *sorted(folder.glob(f"*/{name}"))] if folder.is_dir() else []
+    return next((path for path in found if path.is_file()), None)
+
+
+def _check_sha256(path: Path, weights: OfficialWeights) -> None:
+    found = sha256_of(path)
+    if found != weights.sha256:
+        raise WeightsError(
+            f"{path} is not the official {weights.file}: its sha256 is {found}, expected {weights.sha256}. "
+            f"It is damaged or another version. Delete it, get it again from {weights.source}, or pass your own file "
+            "with --weights."
+        )
+
+
+def _download(spec: ModelSpec, say: Callable[[str], None]) -> Path:
+    weights = spec.weights
+    by_hand = f"Get {weights.file} from {weights.source} and name its folder in EDGESR_WEIGHTS_DIR."
+    if weights.address is None:
+        raise WeightsError(f"The weights of {spec.name} x{spec.scale} have no direct address. {by_hand}")
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
+    say(f"Downloading {weights.file} ({weights.licence}) from {weights.source} ...")
+    try:
+        file = pooch.retrieve(
+            weights.address,
+            known_hash=f"sha256:{weights.sha256}",
+            fname=weights.file,
+            path=cache_folder(),
+            downloader=pooch.HTTPDownloader(timeout=DOWNLOAD_TIMEOUT_S),
+        )
+    except (OSError, ValueError) as error:  # requests' errors are OSError; a wrong hash is ValueError
+        reason = str(error).splitlines()[0][:300]
+        raise WeightsError(f"Could not download {weights.address}: {reason}. {by_hand}") from error
+    return Path(file)

@@ -1,0 +1,321 @@
+"""The table of networks: facts about each (name, scale), readable without torch.
+
+A new network is one file in this folder (`Config`, `forms`) and rows here; tests recompute params, MACs, receptive
+field and measured PSNR from the network itself.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgesr.errors import UnknownName, Unsupported
+
+if TYPE_CHECKING:
+    from edgesr.models.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialWeights:
+    """A file published by the authors. `address` is pinned to a commit; `source` says where by hand if None."""
+
+    file: str
+    sha256: str
+    address: str | None
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One network at one scale.
+
+    params: of the official checkpoint. gmacs_720p: 1e9 multiply-accumulates of the folded convolutions for a
+    1280x720 output. min_side_px: smallest input side. receptive_field_px: radius, in input pixels, of what can
+    influence an output; None where the network reads the whole image. halo_px: margin of a tile.
+    peak_bytes_per_px: estimated peak memory per input pixel of a float32 run. measured_psnr_db: luma PSNR
+    ("paper-y") of the official weights by data set; published_psnr_db: the same as printed in the paper.
+    """
+
+    name: str
+    scale: int
+    family: str
+    config: Mapping[str, Any]
+    params: int
+    gmacs_720p: float
+    min_side_px: int
+    receptive_field_px: int | None
+    halo_px: int
+    peak_bytes_per_px: int
+    weights: OfficialWeights
+    measured_psnr_db: Mapping[str, float]
+    published_psnr_db: Mapping[str, float]
+
+    @property
+    def key(self) -> str:
+        """`bsrn-s_x4`: names files that belong to this network."""
+        return f"{self.name}_x{self.scale}"
+
+    def forms(self) -> "dict[str, Network]":
+        """The untrained network in each form a checkpoint may have ("train", "deploy"); each has `fold()`."""
+        module = importlib.import_module(f"edgesr.models.{self.family}")
+        forms: dict[str, Network] = module.forms(module.Config(**self.config), self.scale)
+        return forms
+
+
+def find(name: str, scale: int | None = None) -> ModelSpec:
+    """The network `name` at `scale` (default: x4).
+
+    Raises UnknownName or, for a scale that this network does not have, Unsupported.
+    """
+    by_scale = {spec.scale: spec for spec in SPECS if spec.name == name}
+    if not by_scale:
+        raise UnknownName("model", name, names())
+    scale = scale or (4 if 4 in by_scale else max(by_scale))
+    if scale not in by_scale:
+        known = ", ".join(f"x{value}" for value in sorted(by_scale))
+        raise Unsupported(f"{name} does not exist at x{scale}. It exists at: {known}.")
+    return by_scale[scale]
+
+
+def names() -> list[str]:
+    return list(dict.fromkeys(spec.name for spec in SPECS))
+
+
+_MAPS_ALIVE = 12
+"""Feature maps of full width that a runtime keeps at its peak; measured 7 to 10 on these networks, with a margin."""
+
+_BSRN_FOLDER = "xiaom233/BSRN/2d63d5239c9fa9810b9c1aea93e98d42ece09efc/experiments/pretrained_models"
+_PLAINUSR_FOLDER = "icandle/PlainUSR/d7ff11afe3d12a68c12375a7959d3aa8a3a50eda/2024_PlainUSR_ACCV/pretrained_model"
+
+
+def _github(folder: str, file: str, sha256: str) -> OfficialWeights:
+    owner, repository, *_ = folder.split("/")
+    return OfficialWeights(
+        file=file,
+        sha256=sha256,
+        address=f"https://raw.githubusercontent.com/{folder}/{file}",
+        licence="MIT",
+        source=f"github.com/{owner}/{repository}",
+    )
+
+
+def _bsrn(
+    name: str,
+    scale: int,
+    file: str,
+    sha256: str,
+    *,
+    params: int,
+    gmacs: float,
+    measured: Mapping[str, float],
+    published: Mapping[str, float],
+) -> ModelSpec:
+    slim = name == "bsrn-s"
+    channels = 48 if slim else 64
+    return ModelSpec(
+        name=name,
+        scale=scale,
+        family="bsrn",
+        config={"channels": channels, "blocks": 5 if slim else 8, "slim": slim},
+        params=params,
+        gmacs_720p=gmacs,
+        min_side_px=15,
+        receptive_field_px=159 if slim else None,
+        halo_px=32,
+        peak_bytes_per_px=4 * _MAPS_ALIVE * channels,
+        weights=_github(_BSRN_FOLDER, file, sha256),
+        measured_psnr_db=measured,
+        published_psnr_db=published,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _PlainSize:
+    widths: tuple[int, ...]
+    attention: int | None
+    receptive_field_px: int
+    halo_px: int
+    convs: int = 2
+
+
+_PLAIN_SIZES = {
+    "plainusr-u": _PlainSize((16, 8), None, 9, 9),
+    "plainusr-t": _PlainSize((32, 16), None, 9, 9),
+    "plainusr-s": _PlainSize((32, 16, 8), 4, 96, 32),
+    "plainusr-m": _PlainSize((48, 32, 16), 8, 96, 32),
+    "plainusr": _PlainSize((64, 48, 32), 16, 96, 32),
+    "plainusr-l": _PlainSize((80, 64, 48), 16, 97, 32, convs=3),
+}
+
+
+def _plainusr(
+    name: str,
+    scale: int,
+    sha256: str,
+    *,
+    params: int,
+    gmacs: float,
+    measured: Mapping[str, float],
+) -> ModelSpec:
+    size = _PLAIN_SIZES[name]
+    letter = name.removeprefix("plainusr").removeprefix("-").upper()
+    return ModelSpec(
+        name=name,
+        scale=scale,
+        family="plainusr",
+        config={"widths": size.widths, "attention": size.attention, "convs": size.convs},
+        params=params,
+        gmacs_720p=gmacs,
+        min_side_px=1 if size.attention is None else 7,
+        receptive_field_px=size.receptive_field_px,
+        halo_px=size.halo_px,
+        peak_bytes_per_px=4 * _MAPS_ALIVE * (size.widths[0] + 3),
+        weights=_github(_PLAINUSR_FOLDER, f"PlainUSR{letter}_Rep_x{scale}.pth", sha256),
+        measured_psnr_db=measured,
+        published_psnr_db={},
+    )
+
+
+def _db(set5: float, set14: float, div2k_crops: float) -> dict[str, float]:
+    return {"Set5": set5, "Set14": set14, "DIV2K_valid_crops": div2k_crops}
+
+
+SPECS: tuple[ModelSpec, ...] = (
+    _bsrn(
+        "bsrn-s",
+        4,
+        "net_g_BSRN-S.pth",
+        "f035e512bcecd2999af21999fdaeb6ed39a4492ac11d214b8164d27e6e958fec",
+        params=156_288,
+        gmacs=8.263,
+        measured=_db(32.163, 28.637, 29.010),
+        published={},
+    ),
+    _bsrn(
+        "bsrn",
+        2,
+        "net_g_BSRN_x2.pth",
+        "09bd1f85e017c7902e65a9c9770ee592efe3d013f6b5cf1fe7de8cabac4ba37d",
+        params=331_628,
+        gmacs=71.803,
+        measured=_db(38.084, 33.732, 34.937),
+        published={"Set5": 38.10},
+    ),
+    _bsrn(
+        "bsrn",
+        3,
+        "net_g_BSRN_x3.pth",
+        "6eb73a300aaec5029bc0de7f5ae85c02b8dcd8fdaf438c77f90272939fecca7e",
+        params=340_283,
+        gmacs=32.822,
+        measured={},
+        published={"Set5": 34.46},
+    ),
+    _bsrn(
+        "bsrn",
+        4,
+        "net_g_BSRN_x4.pth",
+        "47518e0f549f5696da0c84ca2d65bf50d789c7ac20e621909f5fd6c8c8d70bcb",
+        params=352_400,
+        gmacs=19.144,
+        measured={},
+        published={"Set5": 32.35},
+    ),
+    _plainusr(
+        "plainusr-u",
+        2,
+        "8c6c9f82bceaab6b84bacad643443c367bee93e9ecdabb7c7e4cc595dc82df81",
+        params=13_628,
+        gmacs=3.112,
+        measured={},
+    ),
+    _plainusr(
+        "plainusr-u",
+        4,
+        "d64a40ab30019a20a34bb89dd4c6b5d0ab8b16911c65c63ce31b842f4079d15a",
+        params=19_820,
+        gmacs=1.133,
+        measured=_db(30.772, 27.724, 28.106),
+    ),
+    _plainusr(
+        "plainusr-t",
+        2,
+        "65af9f10f65ec806849bc5eaffadfa0e39101f7a6d7d8f394b13090fce4ae1d4",
+        params=48_724,
+        gmacs=11.175,
+        measured={},
+    ),
+    _plainusr(
+        "plainusr-t",
+        4,
+        "43f254de7f5f349256aaf7e5b40484d2c9fb3573ca1ef89478c5dd11b86331dc",
+        params=60_100,
+        gmacs=3.447,
+        measured=_db(31.204, 28.025, 28.342),
+    ),
+    _plainusr(
+        "plainusr-s",
+        2,
+        "7517940668d25eb28fbc27751cd9e42258ab0277e474b65ab782bb61cac7e81d",
+        params=57_236,
+        gmacs=12.095,
+        measured={},
+    ),
+    _plainusr(
+        "plainusr-s",
+        4,
+        "874b274f27c0174df744fd22eec9dea907f484014100479f822e609dda86f919",
+        params=68_612,
+        gmacs=3.677,
+        measured=_db(31.565, 28.172, 28.522),
+    ),
+    _plainusr(
+        "plainusr-m",
+        2,
+        "f83f3afee4467e7a239e88b85cb0849cd627d06650bc71dd67370d9bc7c87d54",
+        params=148_932,
+        gmacs=30.673,
+        measured={},
+    ),
+    _plainusr(
+        "plainusr-m",
+        4,
+        "5f277afeb3dcfc8014a1ae2fb8f79286147f670e68d43fc9d6ccbc3a9650d3d8",
+        params=165_492,
+        gmacs=8.620,
+        measured=_db(31.794, 28.380, 28.738),
+    ),
+    _plainusr(
+        "plainusr",
+        2,
+        "2fdda1ffebfb07352e11651f1814b74bf36446aeb2b9541bea55d0b94d55e52e",
+        params=311_364,
+        gmacs=60.661,
+        measured={},
+    ),
+    _plainusr(
+        "plainusr",
+        4,
+        "afdf923f7bb2e1904d26673653466bd11d809d2daf19a2c7bd6a38391a70efc2",
+        params=333_108,
+        gmacs=16.414,
+        measured=_db(32.017, 28.543, 28.936),
+    ),
+    _plainusr(
+        "plainusr-l",
+        2,
+        "695596b258962f2e17cea71ff94cfa64067f061c748546f0d1d4b3aa46f520c2",
+        params=707_076,
+        gmacs=149.115,
+        measured={},
+    ),
+    _plainusr(
+        "plainusr-l",
+        4,
+        "050a1d20f2046d01eadab9efd8918a5d9ef705586faab16192d42b897d99ec4e",
+        params=734_004,
+        gmacs=38.826,
+        measured=_db(32.257, 28.714, 29.130),
+    ),
+)

@@ -1,0 +1,170 @@
+"""Loading weights: never anything but tensors, never a file that is not what it should be."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgesr.errors import ConversionError, WeightsError
+from edgesr.extras import require
+from edgesr.models.files import Kind, locate, sha256_of
+from edgesr.models.network import Network
+from edgesr.models.registry import SPECS, ModelSpec, find
+
+MAX_FILE_BYTES = 2**30
+"""A thousand times the largest network here; a bigger file is a mistake or an attack."""
+FOLD_TOLERANCE = 1e-4
+"""Largest difference between training and folded form, relative to the output's range, before a load is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where weights came from: said in every output that was made with them."""
+
+    kind: Kind
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`network` is the form of the checkpoint, `folded` the equal inference form; both in eval mode, float32."""
+
+    spec: ModelSpec
+    network: Network
+    folded: nn.Module
+    provenance: Provenance
+
+
+def load(name: str, scale: int | None = None, file: Path | None = None, say: Callable[[str], None] = print) -> Loaded:
+    """The network `name` at `scale` with weights, folded and proven equal to its unfolded form.
+
+    Raises UnknownName, Unsupported, WeightsError.
+    """
+    spec = find(name, scale)
+    path, kind = locate(spec, file, say)
+    state = read_state(path)
+    network = _matching_form(spec, state, path)
+    network.eval()
+    folded = network.fold()
+    _check_fold(network, folded, path)
+    return Loaded(spec, network, folded, Provenance(kind, path.name, sha256_of(path)))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors file or a PyTorch checkpoint (weights only: no code in it is run).
+
+    Raises WeightsError for a damaged, hostile, empty or non-finite file.
+    """
+    size = path.stat().st_size
+    if not 0 < size <= MAX_FILE_BYTES:
+        raise WeightsError(f"{path} has {size} bytes; a weights file has between 1 and {MAX_FILE_BYTES}.")
+    loader = _read_safetensors if path.suffix == ".safetensors" else _read_checkpoint
+    state = loader(path)
+    broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(
+            f"{path} holds NaN or infinity in {broken[0]!r} ({len(broken)} tensors in all): it is damaged."
+        )
+    return {name: tensor.float() for name, tensor in state.items()}
+
+
+def identify(state: dict[str, Tensor]) -> list[tuple[ModelSpec, str]]:
+    """The networks, and their form ("train", "deploy"), whose names and shapes are exactly those of `state`."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return [
+        (spec, form)
+        for spec in SPECS
+        for form, network in _skeletons(spec).items()
+        if {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == shapes
+    ]
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    safetensors = require("safetensors", "torch")
+    load_file = require("safetensors.torch", "torch").load_file
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}). Get it again.") from error
+    return _only_tensors(state, path)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds more than tensors (or is damaged): loading it could run code, so it was refused. "
+            "Save the bare state dict, best as .safetensors, and pass that."
+        ) from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, AttributeError ... on damaged files
+        raise WeightsError(
+            f"{path} is not a whole PyTorch checkpoint ({error or type(error).__name__}). Get it again."
+        ) from error
+    for key in ("params_ema", "params", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return _only_tensors(content, path)
+
+
+def _only_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, dict) or not content:
+        raise WeightsError(f"{path} holds {type(content).__name__}, not a state dict of named tensors.")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise WeightsError(
+                f"{path}: entry {name!r} is {type(tensor).__name__}, not a tensor. Pass a bare state dict."
+            )
+    return content
+
+
+def _matching_form(spec: ModelSpec, state: dict[str, Tensor], path: Path) -> Network:
+    for network in spec.forms().values():
+        wanted = network.state_dict()
+        if wanted.keys() == state.keys() and all(wanted[name].shape == state[name].shape for name in wanted):
+            network.load_state_dict(state, strict=True)
+            return network
+    looks_like = [f"{other.name} x{other.scale}" for other, _ in identify(state)]
+    advice = f"It looks like {' or '.join(looks_like)}." if looks_like else _closest_difference(spec, state)
+    raise WeightsError(f"{path} does not hold weights of {spec.name} x{spec.scale}. {advice}")
+
+
+def _closest_difference(spec: ModelSpec, state: dict[str, Tensor]) -> str:
+    """Names the first few tensors that differ from the nearest form of `spec`."""
+    reports = []
+    for form, network in _skeletons(spec).items():
+        wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        wrong = [
+            f"{name}: {found.get(name, 'missing')}, expected {wanted[name]}"
+            for name in wanted
+            if found.get(name) != wanted[name]
+        ]
+        wrong += [f"{name}: not expected" for name in found if name not in wanted]
+        reports.append(
+            (len(wrong), f"It looks like no model of this kit; against the {form} form: {'; '.join(wrong[:3])}")
+        )
+    count, report = min(reports)
+    return f"{report} ({count} differences)."
+
+
+def _skeletons(spec: ModelSpec) -> dict[str, Network]:
+    """The forms of `spec` without memory for their weights."""
+    with torch.device("meta"):
+        return spec.forms()
+
+
+@torch.no_grad()
+def _check_fold(network: nn.Module, folded: nn.Module, path: Path) -> None:
+    image = torch.rand(1, 3, 24, 31, generator=torch.Generator().manual_seed(0))
+    expected, found = network(image), folded(image)
+    span = max(1.0, float(expected.max() - expected.min()))
+    error = float((expected - found).abs().max()) / span
+    if not error <= FOLD_TOLERANCE:
+        raise ConversionError(
+            "fold", f"the folded form of {path.name} differs by {error:.2e} of its range (allowed {FOLD_TOLERANCE})."
+        )

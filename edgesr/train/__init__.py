@@ -1,0 +1,1 @@
+"""Training recipe, data and loop. Imports torch: load it late."""

@@ -1,0 +1,50 @@
+"""What a training run does, as data. Saved beside its result; no torch here."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from edgesr.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """L1 loss, Adam, cosine learning rate with a linear warm-up, EMA of the weights, flips and rotations.
+
+    `patch_px` is the side of a low-resolution patch. Two runs with equal recipe, photos and torch version on one CPU
+    give equal weights.
+    """
+
+    model: str
+    scale: int
+    steps: int = 20_000
+    batch: int = 16
+    patch_px: int = 48
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup_steps: int = 200
+    ema_decay: float = 0.999
+    gradient_clip: float = 1.0
+    bf16: bool = False
+    seed: int = 0
+    validate_every: int = 1000
+    save_every: int = 250
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "steps", "batch", "patch_px", "validate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
+        if self.learning_rate <= 0:
+            raise UsageError(f"learning_rate must be positive, got {self.learning_rate}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def changes_from(self, other: dict[str, Any]) -> list[str]:
+        """`name: old -> new` for every field that differs from a saved recipe."""
+        return [
+            f"{field.name}: {other.get(field.name)} -> {getattr(self, field.name)}"
+            for field in fields(self)
+            if other.get(field.name) != getattr(self, field.name)
+        ]

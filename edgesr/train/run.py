@@ -1,0 +1,89 @@
+"""From `edgesr train` to a weights file with its model card."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from edgesr import datasets
+from edgesr.listener import Listener
+from edgesr.models.files import sha256_of
+from edgesr.models.registry import ModelSpec
+from edgesr.train.loop import Progress, train
+from edgesr.train.photos import Photos, load_photos
+from edgesr.train.recipe import Recipe
+from edgesr.verify import references
+
+
+def train_model(
+    spec: ModelSpec,
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    *,
+    threads: int | None,
+    evaluate_on: Path | None,
+    listener: Listener,
+) -> dict[str, Any]:
+    """Train (or go on training) and write weights.safetensors and card.json into `folder`; returns the card.
+
+    Raises DataError, TrainingError.
+    """
+    from safetensors.torch import save_file
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    photos = load_photos(
+        data, spec.scale, recipe.patch_px, lambda done, total: listener.progress("read photos", done, total)
+    )
+    listener.say(f"Training {spec.key} on {len(photos.train)} photos, {len(photos.held_out)} held out; run: {folder}")
+
+    def show(progress: Progress) -> None:
+        note = f"{progress.steps_per_second:.1f} steps/s, loss {progress.loss:.4f}"
+        listener.progress(f"train {spec.key}", progress.step, progress.steps, note)
+        if progress.psnr_db is not None:
+            listener.say(f"step {progress.step}: {progress.psnr_db:.3f} dB on the held-out photos ({note})")
+
+    state = train(spec, recipe, photos, folder, show)
+    file = folder / "weights.safetensors"
+    save_file(state, file)
+    card = _card(spec, recipe, photos, folder, evaluate_on, listener)
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def _card(
+    spec: ModelSpec, recipe: Recipe, photos: Photos, folder: Path, evaluate_on: Path | None, listener: Listener
+) -> dict[str, Any]:
+    """What these weights are: data, recipe, seed, PSNR."""
+    from edgesr.models.weights import load
+
+    loaded = load(spec.name, spec.scale, folder / "weights.safetensors", listener.say)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    validations = [entry["psnr_db"] for entry in log if entry["psnr_db"] is not None]
+
+    def network(image: Any) -> Any:
+        with torch.inference_mode():
+            return loaded.folded(torch.from_numpy(image)).numpy()
+
+    sets = datasets.eval_sets(evaluate_on, spec.scale) if evaluate_on else []
+    found = references(network, sets, spec.scale, (), listener)
+    names = dict.fromkeys(reference.set_name for reference in found)
+    return {
+        "model": spec.name,
+        "scale": spec.scale,
+        "weights_sha256": sha256_of(folder / "weights.safetensors"),
+        "trained_by": "edgesr train",
+        "torch": torch.__version__.partition("+")[0],
+        "photos": len(photos.train),
+        "photos_held_out": len(photos.held_out),
+        "photos_sha256": photos.fingerprint,
+        "recipe": recipe.to_json(),
+        "held_out_psnr_db": round(validations[-1], 3) if validations else None,
+        "psnr_db": {
+            name: round(fmean(entry.psnr_db for entry in found if entry.set_name == name), 3) for name in names
+        },
+        "protocol": "paper-y",
+    }

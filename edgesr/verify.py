@@ -1,0 +1,168 @@
+"""Does the saved artifact, in its own runtime, compute what the network computes in torch, and at what loss?"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesr.artifact import Proof, SetQuality
+from edgesr.errors import ParityError, QualityError
+from edgesr.listener import Listener
+from edgesr.metrics import max_abs_255, psnr_db, to_uint8
+from edgesr.runner import Runner
+from edgesr.types import Precision, Size
+
+PROTOCOL: Final = "paper-y"
+Pixels = npt.NDArray[np.uint8]
+Network = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""float32 (1, 3, H, W) RGB in [0, 1] -> (1, 3, s*H, s*W)."""
+
+FP32_PARITY_255 = 1
+"""Another order of summation moves a value across a rounding border, never by more than one level."""
+FIDELITY_FLOOR_DB: dict[Precision, float] = {"fp32": 60.0, "fp16": 40.0, "int8": 25.0}
+"""RGB PSNR against torch that the worst image must reach. fp32: at most one level in a few pixels. fp16: bfloat16
+execution, with 8 bits of mantissa, stays above 40. int8: below 25 the picture is visibly broken."""
+DROP_LIMIT_DB: dict[Precision, float] = {"fp32": 0.02, "fp16": 0.1, "int8": 3.0}
+"""Largest mean loss of PSNR. int8: the converters' defaults lose 1.1 to 1.6 dB on these networks; more is a defect."""
+
+
+class Pair(Protocol):
+    """An image and its ground truth: uint8 RGB (h, w, 3) and about (s*h, s*w, 3)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def low(self) -> Pixels: ...
+    @property
+    def high(self) -> Pixels: ...
+
+
+class ImageSet(Protocol):
+    @property
+    def name(self) -> str: ...
+    def __iter__(self) -> Iterator[Pair]: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the float32 network makes of one image: all uint8 RGB; `psnr_db` against the ground truth."""
+
+    set_name: str
+    name: str
+    low: Pixels
+    high: Pixels
+    output: Pixels
+    psnr_db: float
+
+
+def references(
+    network: Network, sets: Sequence[ImageSet], scale: int, sizes: tuple[Size, ...], listener: Listener
+) -> list[Reference]:
+    """Run the float32 network once over all images; with `sizes`, on pieces of exactly those sizes in turn."""
+    total = sum(len(images) for images in sets)
+    found: list[Reference] = []
+    for images in sets:
+        for pair in images:
+            low, high = (
+                fit(pair.low, pair.high, scale, sizes[len(found) % len(sizes)]) if sizes else (pair.low, pair.high)
+            )
+            output = run(network, low)
+            quality = _psnr(output, high, scale)
+            found.append(Reference(images.name, pair.name, low, high, output, quality))
+            listener.progress("float32 reference", len(found), total)
+    return found
+
+
+def prove(runner: Runner, expected: Sequence[Reference], listener: Listener) -> Proof:
+    """Run the artifact over the same images and compare."""
+    parity, fidelity, drops = 0, [], []
+    for index, reference in enumerate(expected):
+        output = run(runner, reference.low)
+        parity = max(parity, max_abs_255(output, reference.output))
+        fidelity.append(psnr_db(output, reference.output, "rgb", runner.scale))
+        drops.append((reference, _psnr(output, reference.high, runner.scale)))
+        listener.progress("verify in the runtime", index + 1, len(expected))
+    worst = min(fidelity)
+    finite = [value for value in fidelity if np.isfinite(value)]
+    return Proof(
+        parity_max_abs=parity,
+        fidelity_db=round(fmean(finite), 3) if finite else None,
+        worst_fidelity_db=round(worst, 3) if np.isfinite(worst) else None,
+        sets=tuple(_set_quality(name, drops) for name in dict.fromkeys(found.set_name for found in expected)),
+        runtime=runner.describe(),
+    )
+
+
+def check(proof: Proof, precision: Precision, slug: str) -> None:
+    """Raise ParityError or QualityError if `proof` is below the floor of its precision."""
+    if precision == "fp32" and proof.parity_max_abs > FP32_PARITY_255:
+        raise ParityError(
+            f"{slug} differs from the network in torch by {proof.parity_max_abs}/255 (allowed {FP32_PARITY_255}/255): "
+            "the conversion is wrong, nothing was kept. Please report it with the output of: edgesr doctor"
+        )
+    floor = FIDELITY_FLOOR_DB[precision]
+    if proof.worst_fidelity_db is not None and proof.worst_fidelity_db < floor:
+        raise QualityError(
+            f"{slug} reaches only {proof.worst_fidelity_db:.2f} dB against the float32 network on its worst image "
+            f"(floor for {precision}: {floor} dB); nothing was kept. Use a higher precision{_advice(precision)}."
+        )
+    limit = DROP_LIMIT_DB[precision]
+    for quality in proof.sets:
+        if quality.psnr_drop_db > limit:
+            raise QualityError(
+                f"{slug} loses {quality.psnr_drop_db:.3f} dB on {quality.name} (allowed for {precision}: {limit} dB); "
+                f"worst image: {quality.worst_image}. Nothing was kept. Use a higher precision{_advice(precision)}."
+            )
+
+
+def run(network: Network, low: Pixels) -> Pixels:
+    """uint8 RGB (h, w, 3) through a network or runner, rounded to uint8. Raises QualityError for NaN."""
+    image = np.ascontiguousarray(low.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
+    output = network(image)
+    if not np.isfinite(output).all():
+        raise QualityError("The output holds NaN or infinity: the artifact does not work in this precision. Use fp32.")
+    return to_uint8(output[0].transpose(1, 2, 0))
+
+
+def fit(low: Pixels, high: Pixels, scale: int, size: Size) -> tuple[Pixels, Pixels]:
+    """The centre of an image at exactly `size` (mirrored where it is smaller), with its part of the ground truth."""
+    high = _pad(high, (low.shape[0] * scale, low.shape[1] * scale))
+    low, high = _pad(low, size), _pad(high, (size[0] * scale, size[1] * scale))
+    top, left = ((low.shape[axis] - size[axis]) // 2 for axis in (0, 1))
+    rows, columns = slice(top * scale, (top + size[0]) * scale), slice(left * scale, (left + size[1]) * scale)
+    return low[top : top + size[0], left : left + size[1]], high[rows, columns]
+
+
+def _pad(image: Pixels, size: Size) -> Pixels:
+    missing = [(0, max(0, wanted - length)) for wanted, length in zip(size, image.shape[:2], strict=True)]
+    return np.pad(image, [*missing, (0, 0)], mode="symmetric")
+
+
+def _psnr(output: Pixels, high: Pixels, scale: int) -> float:
+    """Against the ground truth; both cut to the common size (HR sides need not be multiples of the scale)."""
+    height, width = (min(a, b) for a, b in zip(output.shape[:2], high.shape[:2], strict=True))
+    return psnr_db(output[:height, :width], high[:height, :width], PROTOCOL, scale)
+
+
+def _set_quality(name: str, drops: Iterable[tuple[Reference, float]]) -> SetQuality:
+    members = [(reference, quality) for reference, quality in drops if reference.set_name == name]
+    losses = {reference.name: reference.psnr_db - quality for reference, quality in members}
+    worst = max(losses, key=lambda image: losses[image])
+    return SetQuality(
+        name=name,
+        images=len(members),
+        protocol=PROTOCOL,
+        psnr_db=round(fmean(quality for _, quality in members), 4),
+        psnr_fp32_db=round(fmean(reference.psnr_db for reference, _ in members), 4),
+        psnr_drop_db=round(fmean(losses.values()), 4),
+        worst_image=worst,
+        worst_drop_db=round(losses[worst], 4),
+    )
+
+
+def _advice(precision: Precision) -> str:
+    return ": --precision fp16" if precision == "int8" else ": --precision fp32"
