@@ -160,7 +160,9 @@ def _skeletons(spec: ModelSpec) -> dict[str, Network]:
 
 @torch.no_grad()
 def _check_fold(network: nn.Module, folded: nn.Module, path: Path) -> None:
-    image = torch.rand(1, 3, 24, 31, generator=torch.Generator().manual_seed(0))
+    # smooth, as photos are: white noise amplifies rounding errors a thousandfold in BSRN
+    coarse = torch.rand(1, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    image = nn.functional.interpolate(coarse, (31, 36), mode="bilinear")
     expected, found = network(image), folded(image)
     span = max(1.0, float(expected.max() - expected.min()))
     error = float((expected - found).abs().max()) / span
