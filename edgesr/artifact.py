@@ -119,9 +119,9 @@ def file_entries(folder: Path) -> tuple[FileEntry, ...]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace manifest.json atomically; keys sorted, so equal manifests are equal bytes."""
+    """Replace manifest.json atomically; keys sorted, so equal manifests are equal bytes. ValueError for NaN."""
     temporary = folder / f".{MANIFEST}.tmp"
-    temporary.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")
     os.replace(temporary, folder / MANIFEST)
 
 
@@ -141,7 +141,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def latest(folder: Path) -> Path:
     """The artifact in `folder` that was converted last. Raises ArtifactError if there is none."""
-    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
+    whole = (path for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
+    manifests = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
     if not manifests:
         raise ArtifactError(
             f"There is no artifact in {folder}. Make one, for example: edgesr convert bsrn-s --target openvino --int8"
@@ -152,12 +153,14 @@ def latest(folder: Path) -> Path:
 def _manifest_json(folder: Path) -> dict[str, Any]:
     file = folder / MANIFEST
     try:
-        if file.stat().st_size > MAX_MANIFEST_BYTES:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_MANIFEST_BYTES + 1)
+        if len(content) > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{file} is larger than {MAX_MANIFEST_BYTES} bytes: it is not a manifest.")
-        raw: dict[str, Any] = json.loads(file.read_text())
+        raw: dict[str, Any] = json.loads(content, parse_constant=_refuse_constant)
     except OSError as error:
         raise ArtifactError(f"{folder} is not an artifact: cannot read {MANIFEST} ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} is not valid JSON ({error}). Convert it again.") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != SCHEMA:
@@ -165,7 +168,13 @@ def _manifest_json(folder: Path) -> dict[str, Any]:
     return raw
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
 def _temporary_beside(place: Path) -> Path:
+    if place.exists() and not place.is_dir():
+        raise OutputError(f"Cannot write {place}: a file is in the way. Choose another folder with -o.")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent))
@@ -182,7 +191,12 @@ def _move_into_place(temporary: Path, place: Path) -> None:
         shutil.rmtree(old)
     if place.exists():
         place.rename(old)
-    temporary.rename(place)
+    try:
+        temporary.rename(place)
+    except BaseException:
+        if old.exists():
+            old.rename(place)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -76,9 +76,10 @@ def models(json_: bool) -> None:
 @as_json
 def targets(json_: bool) -> None:
     """List the formats that networks can be converted to."""
-    from edgesr.targets import TARGETS, listing
+    from edgesr.targets import TARGETS
+    from edgesr.targets.listing import table
 
-    _print([asdict(info) for info in TARGETS.values()], json_, listing)
+    _print(list(TARGETS.values()), json_, table)
 
 
 @cli.command()
@@ -323,7 +324,7 @@ def _console() -> Any:
     from rich.console import Console
 
     # A pipe has no width: rich would cut columns at 80.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
 def _stdout(renderable: Any) -> None:

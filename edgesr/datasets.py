@@ -1,7 +1,7 @@
 """Image sets: found in their official layouts, or the small ones that are always there."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class EvalSet:
     def __iter__(self) -> Iterator[EvalPair]:
         for low, high in self.members:
             pixels = read_rgb(high)
-            yield EvalPair(high.stem, downscale(pixels, self.scale) if low is None else read_rgb(low), pixels)
+            yield EvalPair(high.stem, _partner(pixels, high, low, self.scale), pixels)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -68,22 +68,17 @@ class CalibrationImages:
 
 
 def eval_sets(folder: Path, scale: int) -> list[EvalSet]:
-    """Every set in `folder`: `SET/HR/*` with `SET/LRxN/*` or `SET/LR_bicubic/XN/*`, or a plain folder of HR images.
+    """Every set in `folder`: `SET/HR/*` with `SET/LRxN/*` or `SET/LR_bicubic/XN/*`, DIV2K as unpacked from the
+    official archives (`DIV2K_valid_HR`, `DIV2K_valid_LR_bicubic/XN`), or else a plain folder of HR images.
 
     Without low-resolution files they are made by MATLAB-style bicubic. Raises DataError if there is nothing.
     """
     _check_folder(folder)
     candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    sets = [_set_in(path, scale) for path in candidates if (path / "HR").is_dir()]
-    if not sets:
-        files = _images_in(folder)
-        sets = [EvalSet(folder.name, tuple((None, file) for file in files), scale)]
-    sets = [found for found in sets if len(found)]
-    if not sets:
-        raise DataError(
-            f"{folder} holds no images. Expected SET/HR/*.png (and SET/LRx{scale}/*), or a folder of images."
-        )
-    return sets
+    highs = [high for path in candidates for high in (path / "HR", *sorted(path.glob("?*_HR"))) if high.is_dir()]
+    if highs:
+        return [_set_of(high, scale) for high in highs]
+    return [EvalSet(folder.resolve().name, tuple((None, file) for file in images_in(folder)), scale)]
 
 
 def built_in_set(scale: int) -> PhotoSet:
@@ -102,20 +97,34 @@ def calibration_images(folder: Path | None, scale: int, most: int = 64) -> Calib
     """Low-resolution images for INT8 ranges.
 
     `folder`: DIV2K in its official layout (DIV2K_train_LR_bicubic/X4, at this scale), or any folder of
-    low-resolution images; None: generated pictures, which are a poor substitute.
+    low-resolution images; None: generated pictures, which are a poor substitute. At most `most`, evenly spread.
     """
     if folder is None:
         pictures = [downscale(picture, 2) for picture in generated_pictures(8, 256)]
         return CalibrationImages(tuple(pictures), "generated pictures", generated=True)
-    _check_folder(folder)
     place = _official_low_resolution(folder, scale) or folder
-    files = _images_in(place)
-    if not files:
-        raise DataError(f"{place} holds no images to calibrate on. Point --calib at low-resolution photos.")
+    files = images_in(place)
     chosen = [files[index] for index in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
     return CalibrationImages(
         tuple(read_rgb(file) for file in chosen), f"{len(chosen)} images of {place.name}", generated=False
     )
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Image files below `folder`, sorted; hidden ones are skipped. Raises DataError if there is none."""
+    from edgesr.images import READ_SUFFIXES
+
+    _check_folder(folder)
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in READ_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise DataError(f"{folder} holds no images. Looked for: {', '.join(READ_SUFFIXES)} (hidden files are skipped).")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def read_rgb(file: Path) -> Pixels:
@@ -175,31 +184,48 @@ def _check_folder(folder: Path) -> None:
         raise DataError(f"{folder} is not a folder.")
 
 
-def _images_in(folder: Path) -> list[Path]:
-    from edgesr.images import expand_inputs
-
-    return [file for file, _ in expand_inputs([folder])]
-
-
-def _set_in(folder: Path, scale: int) -> EvalSet:
-    highs = _images_in(folder / "HR")
-    low_folders = (folder / f"LRx{scale}", folder / "LR_bicubic" / f"X{scale}")
-    low_folder = next((path for path in low_folders if path.is_dir()), None)
+def _set_of(high_folder: Path, scale: int) -> EvalSet:
+    """`SET/HR` or `SET_HR` with its low-resolution partners, if there are any."""
+    place, prefix = high_folder.parent, high_folder.name.removesuffix("HR")
+    name = prefix.removesuffix("_") or place.resolve().name
+    highs = images_in(high_folder)
+    lows = [place / f"{prefix}{low}" for low in (f"LRx{scale}", f"LR_bicubic/X{scale}", f"LR_bicubic_X{scale}")]
+    low_folder = next((path for path in lows if path.is_dir()), None)
     if low_folder is None:
-        return EvalSet(folder.name, tuple((None, high) for high in highs), scale)
-    lows = {path.stem.removesuffix(f"x{scale}"): path for path in _images_in(low_folder)}
-    missing = [high.name for high in highs if high.stem not in lows]
+        return EvalSet(name, tuple((None, high) for high in highs), scale)
+    by_stem = {path.stem: path for path in images_in(low_folder)}
+    members = [(by_stem.get(f"{high.stem}x{scale}", by_stem.get(high.stem)), high) for high in highs]
+    missing = [high.name for low, high in members if low is None]
     if missing:
         raise DataError(f"{low_folder} lacks the partner of {missing[0]} ({len(missing)} missing in all).")
-    return EvalSet(folder.name, tuple((lows[high.stem], high) for high in highs), scale)
+    return EvalSet(name, tuple(members), scale)
+
+
+def _partner(high: Pixels, high_file: Path, low_file: Path | None, scale: int) -> Pixels:
+    """The low-resolution image of `high`: read and checked, or made."""
+    if low_file is None:
+        if min(high.shape[:2]) < scale:
+            raise DataError(f"{high_file} is {high.shape[1]}x{high.shape[0]}: too small to shrink it by {scale}.")
+        return downscale(high, scale)
+    low = read_rgb(low_file)
+    if any(abs(big - scale * small) >= scale for big, small in zip(high.shape[:2], low.shape[:2], strict=True)):
+        raise DataError(
+            f"{low_file} is {low.shape[1]}x{low.shape[0]}: not a x{scale} partner of {high.shape[1]}x{high.shape[0]}."
+        )
+    return low
 
 
 def _official_low_resolution(folder: Path, scale: int) -> Path | None:
     """DIV2K_train_LR_bicubic/X4 as unpacked from the official archives, under `folder` or `folder` itself."""
-    names: Mapping[str, None] = dict.fromkeys(
-        (f"DIV2K_train_LR_bicubic/X{scale}", f"DIV2K_train_LR_bicubic_X{scale}", f"X{scale}")
-    )
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    names = ("DIV2K_train_LR_bicubic/X{}", "DIV2K_train_LR_bicubic_X{}", "X{}")
+    for name in names:
+        if (folder / name.format(scale)).is_dir():
+            return folder / name.format(scale)
+    found = [path for name in names for path in sorted(folder.glob(name.format("[0-9]"))) if path.is_dir()]
+    if found:
+        others = [path.relative_to(folder).as_posix() for path in found]
+        raise DataError(f"{folder} holds no {names[0].format(scale)}, only {', '.join(others)}. Add it for x{scale}.")
+    return None
 
 
 def _crop(image: npt.NDArray[np.uint8], side: int) -> Pixels:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesr.models.files import cache_folder
 from edgesr.runner.opening import RUNTIMES
 from edgesr.targets import TARGETS
 
@@ -46,8 +47,6 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Look at this machine; imports no toolchain and touches no network."""
-    import platformdirs
-
     from edgesr import __version__
 
     cpu, features = _cpu()
@@ -58,7 +57,7 @@ def diagnose() -> Diagnosis:
         machine=platform.machine(),
         cpu=cpu,
         cpu_features=features,
-        weights_cache=str(Path(platformdirs.user_cache_dir("edgesr")) / "weights"),
+        weights_cache=str(cache_folder()),
         targets=tuple(_state(name) for name in TARGETS),
     )
 

@@ -134,7 +134,8 @@ class Session:
     def _calibration_entry(self) -> dict[str, Any]:
         assert self.calibration is not None
         calibration, source = self.calibration
-        return {"source": source, "crops": len(calibration.crops), "fingerprint": calibration.fingerprint}
+        crops = len(calibration.photos) + len(calibration.patches)
+        return {"source": source, "crops": crops, "fingerprint": calibration.fingerprint}
 
 
 @dataclass(frozen=True, slots=True)

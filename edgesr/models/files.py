@@ -23,8 +23,9 @@ def locate(spec: ModelSpec, file: Path | None, say: Callable[[str], None] = prin
     """The file to load for `spec`, and whose weights they are. Downloads only if nothing is found here."""
     if file is not None:
         if not file.is_file():
-            raise WeightsError(f"The weights file {file} does not exist.")
-        return file, "official" if sha256_of(file) == spec.weights.sha256 else "user"
+            what = "is a folder" if file.is_dir() else "does not exist"
+            raise WeightsError(f"The weights file {file} {what}. Give a .safetensors or .pth file.")
+        return file, _kind(spec, file)
     for folder in _local_folders():
         candidate = _in_folder(folder, spec.weights.file)
         if candidate is not None:
@@ -63,8 +64,12 @@ def card_of(spec: ModelSpec) -> dict[str, Any] | None:
 
 
 def sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Raises WeightsError if the file cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"Cannot read {path}: {error.strerror}. Check the file and its rights.") from error
 
 
 def cache_folder() -> Path:
@@ -72,6 +77,14 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("edgesr")) / "weights"
+
+
+def _kind(spec: ModelSpec, file: Path) -> Kind:
+    """Whose weights a file given by name holds: known ones are recognised by their bytes."""
+    found, shipped = sha256_of(file), shipped_file(spec)
+    if found == spec.weights.sha256:
+        return "official"
+    return "edgesr-trained" if shipped is not None and found == sha256_of(shipped) else "user"
 
 
 def _local_folders() -> list[Path]:
@@ -115,9 +128,10 @@ def _download(spec: ModelSpec, say: Callable[[str], None]) -> Path:
             known_hash=f"sha256:{weights.sha256}",
             fname=weights.file,
             path=cache_folder(),
-            downloader=pooch.HTTPDownloader(timeout=DOWNLOAD_TIMEOUT_S),
+            # A few MB, held in memory: pooch 1.9 does not close a stream that fails.
+            downloader=pooch.HTTPDownloader(timeout=DOWNLOAD_TIMEOUT_S, stream=False),
         )
     except (OSError, ValueError) as error:  # requests' errors are OSError; a wrong hash is ValueError
-        reason = str(error).splitlines()[0][:300]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise WeightsError(f"Could not download {weights.address}: {reason}. {by_hand}") from error
     return Path(file)

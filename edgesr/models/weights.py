@@ -1,6 +1,5 @@
 """Loading weights: never anything but tensors, never a file that is not what it should be."""
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,14 @@ from torch import Tensor, nn
 
 from edgesr.errors import ConversionError, WeightsError
 from edgesr.extras import require
+from edgesr.models.checkpoint import read_checkpoint
 from edgesr.models.files import Kind, locate, sha256_of
 from edgesr.models.network import Network
 from edgesr.models.registry import SPECS, ModelSpec, find
 
 MAX_FILE_BYTES = 2**30
 """A thousand times the largest network here; a bigger file is a mistake or an attack."""
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 FOLD_TOLERANCE = 1e-4
 """Largest difference between training and folded form, relative to the output's range, before a load is refused."""
 
@@ -55,21 +56,26 @@ def load(name: str, scale: int | None = None, file: Path | None = None, say: Cal
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a .safetensors file or a PyTorch checkpoint (weights only: no code in it is run).
+    """Tensors by name from a .safetensors file or a PyTorch checkpoint (no code in it is run), as float32.
 
     Raises WeightsError for a damaged, hostile, empty or non-finite file.
     """
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
-        raise WeightsError(f"{path} has {size} bytes; a weights file has between 1 and {MAX_FILE_BYTES}.")
-    loader = _read_safetensors if path.suffix == ".safetensors" else _read_checkpoint
-    state = loader(path)
+        raise WeightsError(f"{path} has {size} bytes; a weights file has between 1 and {MAX_FILE_BYTES}. Get it again.")
+    state = _only_tensors(_read_safetensors(path) if path.suffix == ".safetensors" else _read_state_dict(path), path)
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > size:
+        raise WeightsError(
+            f"{path} is damaged or hostile: its tensors claim more bytes than the file has. Get it again."
+        )
+    state = {name: tensor.float() for name, tensor in state.items()}
     broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise WeightsError(
-            f"{path} holds NaN or infinity in {broken[0]!r} ({len(broken)} tensors in all): it is damaged."
+            f"{path} holds NaN or infinity in {_short(broken[0])} ({len(broken)} tensors in all): it is damaged. "
+            "Get it again."
         )
-    return {name: tensor.float() for name, tensor in state.items()}
+    return state
 
 
 def identify(state: dict[str, Tensor]) -> list[tuple[ModelSpec, str]]:
@@ -83,42 +89,35 @@ def identify(state: dict[str, Tensor]) -> list[tuple[ModelSpec, str]]:
     ]
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> object:
     safetensors = require("safetensors", "torch")
     load_file = require("safetensors.torch", "torch").load_file
     try:
-        state: dict[str, Tensor] = load_file(path)
+        return load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}). Get it again.") from error
-    return _only_tensors(state, path)
 
 
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} holds more than tensors (or is damaged): loading it could run code, so it was refused. "
-            "Save the bare state dict, best as .safetensors, and pass that."
-        ) from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, AttributeError ... on damaged files
-        raise WeightsError(
-            f"{path} is not a whole PyTorch checkpoint ({error or type(error).__name__}). Get it again."
-        ) from error
+def _read_state_dict(path: Path) -> object:
+    content = read_checkpoint(path)
     for key in ("params_ema", "params", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    return _only_tensors(content, path)
+    return content
 
 
 def _only_tensors(content: object, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{path} holds {type(content).__name__}, not a state dict of named tensors.")
+        kind = "an empty dict" if content == {} else type(content).__name__
+        raise WeightsError(f"{path} holds {kind}, not a state dict of named tensors. Pass a bare state dict.")
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise WeightsError(
-                f"{path}: entry {name!r} is {type(tensor).__name__}, not a tensor. Pass a bare state dict."
+                f"{path}: entry {_short(name)} is {type(tensor).__name__}, not a tensor. Pass a bare state dict."
             )
+        if tensor.dtype not in DTYPES:
+            known = ", ".join(str(dtype) for dtype in DTYPES)
+            raise WeightsError(f"{path}: {_short(name)} is {tensor.dtype}; weights are one of {known}.")
     return content
 
 
@@ -144,12 +143,17 @@ def _closest_difference(spec: ModelSpec, state: dict[str, Tensor]) -> str:
             for name in wanted
             if found.get(name) != wanted[name]
         ]
-        wrong += [f"{name}: not expected" for name in found if name not in wanted]
+        wrong += [f"{_short(name)}: not expected" for name in found if name not in wanted]
         reports.append(
             (len(wrong), f"It looks like no model of this kit; against the {form} form: {'; '.join(wrong[:3])}")
         )
     count, report = min(reports)
     return f"{report} ({count} differences)."
+
+
+def _short(name: object) -> str:
+    """A name from a file that nobody vouches for, fit for a terminal."""
+    return repr(name)[:80]
 
 
 def _skeletons(spec: ModelSpec) -> dict[str, Network]:
@@ -164,6 +168,8 @@ def _check_fold(network: nn.Module, folded: nn.Module, path: Path) -> None:
     coarse = torch.rand(1, 3, 6, 7, generator=torch.Generator().manual_seed(0))
     image = nn.functional.interpolate(coarse, (31, 36), mode="bilinear")
     expected, found = network(image), folded(image)
+    if not torch.isfinite(expected).all():
+        raise WeightsError(f"{path} makes a network whose output is NaN or infinity: the weights are damaged.")
     span = max(1.0, float(expected.max() - expected.min()))
     error = float((expected - found).abs().max()) / span
     if not error <= FOLD_TOLERANCE:

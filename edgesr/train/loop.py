@@ -1,28 +1,24 @@
-"""The training loop: resumable at any step, one folder per run.
+"""The training loop: resumable at any step, and equal to the bit when it was."""
 
-A run folder holds recipe.json, log.jsonl (one line per logged step), state.pt (network, EMA, optimizer, step; replaced
-atomically) and, at the end, weights.safetensors + card.json.
-"""
-
-import json
 import math
-import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgesr.errors import TrainingError
+from edgesr.errors import TrainingError, UsageError
 from edgesr.metrics import psnr_db, to_uint8
 from edgesr.models.network import Network
 from edgesr.models.registry import ModelSpec
 from edgesr.train.photos import Pair, Photos, random_batch
 from edgesr.train.recipe import Recipe
+from edgesr.train.run_folder import append_log, claim, cut_log, not_resumable, read_state, save_state
 
 LOG_EVERY = 50
 VALIDATION_SIDE_PX = 128
@@ -46,6 +42,8 @@ class _State:
     optimizer: torch.optim.Optimizer
     step: int = 0
     best_psnr_db: float = -math.inf
+    whole: bool = True
+    """False within a step."""
 
 
 def train(
@@ -53,23 +51,33 @@ def train(
 ) -> dict[str, Tensor]:
     """Train `spec` from scratch or go on with the run in `folder`; return the averaged weights (official keys).
 
-    Raises TrainingError if `folder` holds a run with another recipe or other photos, or if the loss stops being finite.
+    Ctrl-C loses nothing: it waits for the end of the step, and what was reached is saved. Raises UsageError for a patch
+    that the network cannot take, TrainingError if `folder` holds a run with another recipe or other photos or if
+    training diverges, OutputError if the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, recipe, photos.fingerprint)
+    if recipe.patch_px < spec.min_side_px:
+        raise UsageError(f"patch_px must be at least {spec.min_side_px} for {spec.name}, got {recipe.patch_px}.")
+    claim(folder, recipe, photos.fingerprint)
     torch.manual_seed(recipe.seed)
     state = _start(spec, recipe)
-    _resume(state, folder / "state.pt")
-    with _saved_on_exit(state, folder / "state.pt"):
-        for progress in _steps(state, recipe, photos):
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(
-                    json.dumps({"step": progress.step, "loss": progress.loss, "psnr_db": progress.psnr_db}) + "\n"
-                )
+    _resume(state, folder)
+    try:
+        _run(state, recipe, photos, folder, on_progress)
+    except KeyboardInterrupt:
+        if state.whole:
+            _save(state, folder)
+        raise
+    _save(state, folder)
+    return {name: tensor.detach().clone().contiguous() for name, tensor in state.average.state_dict().items()}
+
+
+def _run(state: _State, recipe: Recipe, photos: Photos, folder: Path, on_progress: Callable[[Progress], None]) -> None:
+    with _interrupt_between_steps() as interrupt:
+        for progress in _steps(state, recipe, photos, interrupt):
+            append_log(folder, {"step": progress.step, "loss": progress.loss, "psnr_db": progress.psnr_db})
             on_progress(progress)
             if progress.step % recipe.save_every == 0:
-                _save(state, folder / "state.pt")
-    return {name: tensor.detach().clone().contiguous() for name, tensor in state.average.state_dict().items()}
+                _save(state, folder)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -90,17 +98,19 @@ def _start(spec: ModelSpec, recipe: Recipe) -> _State:
     return _State(network, average, torch.optim.Adam(network.parameters(), lr=recipe.learning_rate))
 
 
-def _steps(state: _State, recipe: Recipe, photos: Photos) -> Iterator[Progress]:
+def _steps(state: _State, recipe: Recipe, photos: Photos, between_steps: Callable[[], None]) -> Iterator[Progress]:
     losses, since = [], time.perf_counter()
     while state.step < recipe.steps:
+        state.whole = False
         losses.append(_one_step(state, recipe, photos.train))
         state.step += 1
-        last = state.step == recipe.steps
-        validate = last or state.step % recipe.validate_every == 0
+        state.whole = True
+        between_steps()
+        validate = state.step == recipe.steps or state.step % recipe.validate_every == 0
         if validate or state.step % LOG_EVERY == 0 or state.step % recipe.save_every == 0:
             speed = len(losses) / (time.perf_counter() - since)
             psnr = validate_db(state.average, photos.held_out) if validate else None
-            state.best_psnr_db = max(state.best_psnr_db, psnr or -math.inf)
+            state.best_psnr_db = state.best_psnr_db if psnr is None else max(state.best_psnr_db, psnr)
             yield Progress(state.step, recipe.steps, sum(losses) / len(losses), speed, psnr)
             losses, since = [], time.perf_counter()
 
@@ -112,17 +122,24 @@ def _one_step(state: _State, recipe: Recipe, pairs: tuple[Pair, ...]) -> float:
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
         output = state.network(low.to(memory_format=torch.channels_last))
     loss = (output.float() - high).abs().mean()
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"The loss is {loss.item()} at step {state.step}: training diverged. The last good state is kept; "
-            f"start a new run with a smaller --learning-rate (now {recipe.learning_rate})."
-        )
+    _check_finite("loss", loss, recipe, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), recipe.gradient_clip)
     state.optimizer.step()
     _update_average(state, recipe.ema_decay)
+    # A gradient or the update itself can overflow although the loss did not; state.pt must never hold that.
+    weights = [value.detach() for network in (state.network, state.average) for value in network.parameters()]
+    _check_finite("weights' norm", nn.utils.get_total_norm(weights), recipe, state.step)
     return loss.item()
+
+
+def _check_finite(what: str, value: Tensor, recipe: Recipe, step: int) -> None:
+    if not torch.isfinite(value):
+        raise TrainingError(
+            f"The {what} is {value.item()} at step {step}: training diverged. What was saved before is finite and is "
+            f"kept; start a new run with a smaller --learning-rate (now {recipe.learning_rate})."
+        )
 
 
 @torch.no_grad()
@@ -149,30 +166,9 @@ def validate_db(network: Network, pairs: tuple[Pair, ...]) -> float:
     return sum(scores) / len(scores)
 
 
-def _claim(folder: Path, recipe: Recipe, fingerprint: str) -> None:
-    """Write recipe.json, or check that the run already in `folder` is this one."""
-    file = folder / "recipe.json"
-    wanted: dict[str, Any] = {**recipe.to_json(), "photos_sha256": fingerprint}
-    if not file.exists():
-        file.write_text(json.dumps(wanted, indent=1) + "\n")
-        return
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise TrainingError(f"{file} is damaged ({error}). Choose another --run folder.") from error
-    changes = recipe.changes_from(found)
-    if found.get("photos_sha256") != fingerprint:
-        changes.append("other photos")
-    if changes:
-        raise TrainingError(
-            f"{folder} holds a run with another recipe ({'; '.join(changes)}). Use the same options to resume it, or "
-            "choose another --run folder."
-        )
-
-
-def _save(state: _State, file: Path) -> None:
-    temporary = file.with_suffix(".tmp")
-    torch.save(
+def _save(state: _State, folder: Path) -> None:
+    save_state(
+        folder,
         {
             "network": state.network.state_dict(),
             "average": state.average.state_dict(),
@@ -180,30 +176,42 @@ def _save(state: _State, file: Path) -> None:
             "step": state.step,
             "best_psnr_db": state.best_psnr_db,
         },
-        temporary,
     )
-    os.replace(temporary, file)
 
 
-def _resume(state: _State, file: Path) -> None:
-    if not file.exists():
-        return
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        state.network.load_state_dict(saved["network"])
-        state.average.load_state_dict(saved["average"])
-        state.optimizer.load_state_dict(saved["optimizer"])
-        state.step, state.best_psnr_db = int(saved["step"]), float(saved["best_psnr_db"])
-    except Exception as error:  # torch.load raises a dozen kinds for a damaged file
-        raise TrainingError(f"{file} cannot be resumed ({error}). Delete it to start this run again.") from error
+def _resume(state: _State, folder: Path) -> None:
+    saved = read_state(folder)
+    if saved is not None:
+        try:
+            state.network.load_state_dict(saved["network"])
+            state.average.load_state_dict(saved["average"])
+            state.optimizer.load_state_dict(saved["optimizer"])
+            state.step, state.best_psnr_db = int(saved["step"]), float(saved["best_psnr_db"])
+        except Exception as error:  # a file of something else fails in any of these
+            raise not_resumable(folder, error) from error
+    cut_log(folder, state.step)
 
 
 @contextmanager
-def _saved_on_exit(state: _State, file: Path) -> Iterator[None]:
-    """Ctrl-C and errors lose nothing: the state after the last whole step is saved."""
+def _interrupt_between_steps() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the function that this yields is called; a second one comes through at once."""
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield lambda: None  # no Ctrl-C arrives: not the main thread, or it is ignored as in `nohup`
+        return
+    asked = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, previous)
+
+    def interrupt() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
     try:
-        yield
-    except KeyboardInterrupt:
-        _save(state, file)
-        raise
-    _save(state, file)
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgesr.datasets import Pixels, images_in, read_rgb
 from edgesr.errors import DataError
-from edgesr.images import expand_inputs, read_photo
-from edgesr.metrics import to_uint8
 from edgesr.resize import downscale
 
-Pixels = npt.NDArray[np.uint8]
 HELD_OUT_EVERY = 20
 """One photo in twenty is kept out of training, to validate on."""
 
@@ -45,7 +42,7 @@ def load_photos(
 
     Raises DataError if the folder holds fewer than two photos that are large enough for a patch.
     """
-    files = [file for file, _ in expand_inputs([folder])]
+    files = images_in(folder)
     digest, pairs = hashlib.sha256(), []
     for index, file in enumerate(files):
         pair = _read_pair(file, scale)
@@ -64,7 +61,7 @@ def load_photos(
 
 
 def _read_pair(file: Path, scale: int) -> Pair:
-    high = to_uint8(read_photo(file).rgb)
+    high = read_rgb(file)
     height, width = (side // scale * scale for side in high.shape[:2])
     high = np.ascontiguousarray(high[:height, :width])
     return Pair(file.name, downscale(high, scale) if height and width else high, high)

@@ -35,8 +35,10 @@ class Recipe:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
-        if self.learning_rate <= 0:
-            raise UsageError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not 0 < self.learning_rate <= 1:
+            raise UsageError(f"learning_rate must be in (0, 1], got {self.learning_rate}.")
+        if self.seed < 0:
+            raise UsageError(f"seed must not be negative, got {self.seed}.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,6 +1,7 @@
 """From `edgesr train` to a weights file with its model card."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import torch
 
 from edgesr import datasets
+from edgesr.extras import require
 from edgesr.listener import Listener
-from edgesr.models.files import sha256_of
 from edgesr.models.registry import ModelSpec
 from edgesr.train.loop import Progress, train
 from edgesr.train.photos import Photos, load_photos
 from edgesr.train.recipe import Recipe
+from edgesr.train.run_folder import read_log, write_whole
 from edgesr.verify import references
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
 
 
 def train_model(
@@ -29,10 +33,10 @@ def train_model(
 ) -> dict[str, Any]:
     """Train (or go on training) and write weights.safetensors and card.json into `folder`; returns the card.
 
-    Raises DataError, TrainingError.
+    Raises UsageError, DataError, TrainingError, OutputError.
     """
-    from safetensors.torch import save_file
-
+    save_file = require("safetensors.torch", "train").save_file
+    sets = datasets.eval_sets(evaluate_on, spec.scale) if evaluate_on else []
     if threads is not None:
         torch.set_num_threads(threads)
     photos = load_photos(
@@ -47,34 +51,36 @@ def train_model(
             listener.say(f"step {progress.step}: {progress.psnr_db:.3f} dB on the held-out photos ({note})")
 
     state = train(spec, recipe, photos, folder, show)
-    file = folder / "weights.safetensors"
-    save_file(state, file)
-    card = _card(spec, recipe, photos, folder, evaluate_on, listener)
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    write_whole(folder / WEIGHTS, lambda temporary: save_file(state, temporary))
+    card = _card(spec, recipe, photos, folder, sets, listener)
+    write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"))
     return card
 
 
 def _card(
-    spec: ModelSpec, recipe: Recipe, photos: Photos, folder: Path, evaluate_on: Path | None, listener: Listener
+    spec: ModelSpec,
+    recipe: Recipe,
+    photos: Photos,
+    folder: Path,
+    sets: Sequence[datasets.EvalSet],
+    listener: Listener,
 ) -> dict[str, Any]:
     """What these weights are: data, recipe, seed, PSNR."""
     from edgesr.models.weights import load
 
-    loaded = load(spec.name, spec.scale, folder / "weights.safetensors", listener.say)
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    validations = [entry["psnr_db"] for entry in log if entry["psnr_db"] is not None]
+    loaded = load(spec.name, spec.scale, folder / WEIGHTS, listener.say)
+    validations = [entry["psnr_db"] for entry in read_log(folder) if entry.get("psnr_db") is not None]
 
     def network(image: Any) -> Any:
         with torch.inference_mode():
             return loaded.folded(torch.from_numpy(image)).numpy()
 
-    sets = datasets.eval_sets(evaluate_on, spec.scale) if evaluate_on else []
     found = references(network, sets, spec.scale, (), listener)
     names = dict.fromkeys(reference.set_name for reference in found)
     return {
         "model": spec.name,
         "scale": spec.scale,
-        "weights_sha256": sha256_of(folder / "weights.safetensors"),
+        "weights_sha256": loaded.provenance.sha256,
         "trained_by": "edgesr train",
         "torch": torch.__version__.partition("+")[0],
         "photos": len(photos.train),

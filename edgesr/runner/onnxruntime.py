@@ -1,0 +1,68 @@
+"""ONNX Runtime on the CPU."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgesr.errors import ArtifactError
+from edgesr.extras import require
+from edgesr.runner.contract import Array, InputRule
+from edgesr.runner.manifest import Contents
+
+SEVERITY_ERROR = 3
+
+PRECISIONS = {
+    "fp32": "float32",
+    "fp16": "float16 tensors; operators without a float16 CPU kernel compute in float32",
+    "int8": "int8 where ONNX Runtime has an integer kernel for the pattern, else float32",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntimeRunner:
+    scale: int
+    accepts: InputRule
+    _session: Any
+    _input_name: str
+    _output_name: str
+    _facts: dict[str, str]
+
+    def __call__(self, x: Array) -> Array:
+        """float32 (1, 3, H, W), RGB in [0, 1] -> float32 (1, 3, scale * H, scale * W), not clipped."""
+        self.accepts.check(x)
+        upscaled: Array = self._session.run([self._output_name], {self._input_name: np.ascontiguousarray(x)})[0]
+        return upscaled
+
+    def describe(self) -> dict[str, str]:
+        return dict(self._facts)
+
+
+def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
+    """Load the ONNX file from its checked bytes, so that nothing outside the artifact can be read along."""
+    runtime = require("onnxruntime", "onnxruntime")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = SEVERITY_ERROR
+    try:
+        session = runtime.InferenceSession(contents.files[contents.main], options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ArtifactError(f"ONNX Runtime {runtime.__version__} cannot load {contents.main}: {error}") from error
+    _check_names(session, contents)
+    facts = {
+        "runtime": f"onnxruntime {runtime.__version__}",
+        "precision": PRECISIONS.get(contents.precision, contents.precision),
+        "threads": str(threads),
+    }
+    return OnnxRuntimeRunner(
+        contents.scale, contents.accepts, session, contents.input_name, contents.output_name, facts
+    )
+
+
+def _check_names(session: Any, contents: Contents) -> None:
+    found = [node.name for node in session.get_inputs()], [node.name for node in session.get_outputs()]
+    expected = [contents.input_name], [contents.output_name]
+    if found != expected:
+        raise ArtifactError(f"{contents.main} does not match its manifest: tensors {expected} expected, {found} found.")

@@ -1,0 +1,118 @@
+"""The folder of a run: what survives an interruption, a crash or a full disk.
+
+recipe.json; log.jsonl, one line per report; state.pt, all that the next step needs. Each but the log is replaced
+whole or not at all; the log is cut back to the state when the run goes on.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgesr.errors import OutputError, TrainingError
+from edgesr.train.recipe import Recipe
+
+STATE, LOG, RECIPE = "state.pt", "log.jsonl", "recipe.json"
+
+
+def claim(folder: Path, recipe: Recipe, fingerprint: str) -> None:
+    """Make `folder` the run of this recipe on these photos. Raises TrainingError if it is the run of others."""
+    file = folder / RECIPE
+    wanted = {**recipe.to_json(), "photos_sha256": fingerprint}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        write_whole(file, lambda temporary: temporary.write_text(json.dumps(wanted, indent=1) + "\n"))
+        return
+    found = _read_recipe(file)
+    changes = recipe.changes_from(found)
+    if found.get("photos_sha256") != fingerprint:
+        changes.append("other photos")
+    if changes:
+        raise TrainingError(
+            f"{folder} holds a run with another recipe ({'; '.join(changes)}). Use the same options to resume it, or "
+            "choose another --run folder."
+        )
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    write_whole(folder / STATE, lambda temporary: torch.save(state, temporary))
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote last, None in a new run. Raises TrainingError for a damaged file."""
+    file = folder / STATE
+    if not file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds for a damaged file
+        raise not_resumable(folder, error) from error
+    return state
+
+
+def not_resumable(folder: Path, error: Exception) -> TrainingError:
+    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return TrainingError(f"{folder / STATE} cannot be resumed ({reason}). Delete it to start this run again.")
+
+
+def append_log(folder: Path, entry: dict[str, Any]) -> None:
+    with writing(folder / LOG), (folder / LOG).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(entry) + "\n")
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The entries, in order; a line that was cut short by a crash is left out."""
+    file = folder / LOG
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    return [entry for line in lines if (entry := _entry(line)) is not None]
+
+
+def cut_log(folder: Path, step: int) -> None:
+    """Forget what was logged after `step`: a resumed run does those steps again."""
+    if (folder / LOG).exists():
+        kept = "".join(json.dumps(entry) + "\n" for entry in read_log(folder) if entry["step"] <= step)
+        write_whole(folder / LOG, lambda temporary: temporary.write_text(kept, encoding="utf-8"))
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """`write` to a temporary name, then rename: `file` is old or new, never half. Raises OutputError."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with writing(file):
+        try:
+            write(temporary)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turns what cannot be written into OutputError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
+        raise OutputError(f"Cannot write {place}: {reason}. Make room, or choose another --run folder.") from error
+
+
+def _read_recipe(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no recipe")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{file} is damaged ({error}). Choose another --run folder.") from error
+    return found
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("step"), int) else None

@@ -1,0 +1,92 @@
+"""Tells torchao's PT2E flow what to quantize in an exported graph."""
+
+import functools
+from typing import Any
+
+import torch
+from torch import fx
+from torch.nn import functional as F
+from torchao.quantization.pt2e import PerChannelMinMaxObserver
+from torchao.quantization.pt2e.quantizer import (
+    FixedQParamsQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpec,
+    QuantizationSpecBase,
+    Quantizer,
+)
+
+from edgesr.quantization.ranges import Activation, ActivationObserver
+from edgesr.quantization.scheme import Scheme
+
+CONVOLUTION = torch.ops.aten.conv2d.default
+GELU = torch.ops.aten.gelu.default
+LEAKY_RELU = torch.ops.aten.leaky_relu.default
+
+WEIGHT = QuantizationSpec(
+    dtype=torch.int8,
+    observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=2**-40),
+    quant_min=-127,
+    quant_max=127,
+    qscheme=torch.per_channel_symmetric,
+    ch_axis=0,
+)
+"""-128 is left out: some kernels add pairs of products in 16 bits."""
+
+IMAGE = FixedQParamsQuantizationSpec(dtype=torch.uint8, scale=1 / 255, zero_point=0, quant_min=0, quant_max=255)
+"""An 8-bit photo keeps every one of its values."""
+
+
+class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
+    """Quantizes every convolution as `scheme` says, and nothing else. `outputs`: what it writes too."""
+
+    def __init__(self, scheme: Scheme, *, outputs: bool) -> None:
+        super().__init__()
+        self.scheme, self.outputs = scheme, outputs
+        self.specs: dict[Any, QuantizationSpec] = {}
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        for node in model.graph.nodes:
+            if node.target is CONVOLUTION:
+                node.meta["quantization_annotation"] = self._annotation(node)
+        return model
+
+    def validate(self, model: fx.GraphModule) -> None:
+        pass
+
+    def _annotation(self, conv: fx.Node) -> QuantizationAnnotation:
+        source, weight = conv.args[:2]
+        assert isinstance(source, fx.Node)
+        assert isinstance(weight, fx.Node)
+        inputs: dict[fx.Node, QuantizationSpecBase | None] = {source: self._input(source), weight: WEIGHT}
+        output = self._activation(_activation_after(conv)) if self.outputs else None
+        return QuantizationAnnotation(inputs, output, _annotated=True)
+
+    def _input(self, source: fx.Node) -> QuantizationSpecBase:
+        if source.op == "placeholder":
+            return IMAGE
+        after = _activation_after(source) if source.target is CONVOLUTION else None
+        return self._activation(after)
+
+    def _activation(self, after: Activation | None) -> QuantizationSpec:
+        """One spec per kind: torchao lets the users of a tensor share an observer only if their specs are equal."""
+        key = getattr(after, "__name__", None) if not isinstance(after, functools.partial) else after.args
+        if key not in self.specs:
+            observer = ActivationObserver.with_args(search=self.scheme.ranges == "mse", activation=after)
+            self.specs[key] = QuantizationSpec(torch.uint8, observer, 0, 255, torch.per_tensor_affine)
+        return self.specs[key]
+
+
+def _activation_after(conv: fx.Node) -> Activation | None:
+    """The activation function that alone reads `conv`: what matters is the error behind it."""
+    readers = list(conv.users)
+    if len(readers) != 1 or readers[0].target not in (GELU, LEAKY_RELU):
+        return None
+    if readers[0].target is GELU:
+        return F.gelu
+    slope = readers[0].args[1]
+    assert isinstance(slope, float)
+    return functools.partial(_leaky_relu, slope)
+
+
+def _leaky_relu(slope: float, x: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x, slope)

@@ -1,0 +1,54 @@
+"""PyTorch to ONNX: a small, checked, reproducible file without traces of the machine that made it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgesr.quantization.toolchain import stage
+from edgesr.targets import onnx_graph
+from edgesr.targets.base import INPUT_NAME, OUTPUT_NAME
+from edgesr.types import Size
+
+OPSET = 20
+"""The first with a Gelu node; below it GELU becomes five nodes that ONNX Runtime does not fuse back (1.4x slower)."""
+
+EXAMPLE_SIDES = (48, 40)
+"""Unlike, so that the exporter cannot take one side for the other; above its lower bound of 32."""
+
+LOWER_BOUND = 32
+"""torch.export must prove pooling windows non-empty; from 32 it can. The graph itself holds no such bound."""
+
+
+def example_input() -> torch.Tensor:
+    """float32 (1, 3, 48, 40), contiguous, values spread over [0, 1]."""
+    height, width = EXAMPLE_SIDES
+    return torch.linspace(0, 1, 3 * height * width).reshape(1, 3, height, width)
+
+
+def free_sides() -> tuple[dict[int, Any]]:
+    """`dynamic_shapes` of torch.export for one image whose height and width are free."""
+    return ({2: torch.export.Dim("height", min=LOWER_BOUND), 3: torch.export.Dim("width", min=LOWER_BOUND)},)
+
+
+def to_onnx(network: nn.Module) -> bytes:
+    """The ONNX file of `network` (float32 (1, 3, H, W) in and out) with free height and width."""
+    with stage("export"):
+        program: Any = torch.onnx.export(
+            network,
+            (example_input(),),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=free_sides(),
+        )
+        model = program.model_proto
+    return onnx_graph.save(onnx_graph.clean(model))
+
+
+def with_size(content: bytes, size: Size, scale: int) -> bytes:
+    """The same network for inputs of exactly `size`: runtimes plan memory and fold shapes ahead."""
+    return onnx_graph.save(onnx_graph.fix_size(onnx_graph.load(content), size, scale))

@@ -1,0 +1,104 @@
+"""Small operations on ONNX graphs: clean, fix the size, check, count. Ours are flat: no functions, no subgraphs."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
+
+from edgesr.errors import ConversionError
+from edgesr.quantization.toolchain import stage
+from edgesr.types import Size
+
+PRODUCER = "edgesr"
+COUNTING_SIZE: Size = (64, 64)
+
+
+def load(content: bytes) -> ModelProto:
+    return onnx.load_from_string(content)
+
+
+def save(model: ModelProto) -> bytes:
+    """Bytes of the checked model; the same for the same model."""
+    with stage("check"):
+        onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def clean(model: ModelProto) -> ModelProto:
+    """Drop what the exporter notes about its own work: stack traces, local paths, names of its classes, shapes."""
+    model.producer_name, model.producer_version, model.doc_string = PRODUCER, "", ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.name, graph.doc_string = PRODUCER, ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    return model
+
+
+def fix_size(model: ModelProto, size: Size, scale: int) -> ModelProto:
+    _set_sides(model.graph.input[0], size)
+    _set_sides(model.graph.output[0], (scale * size[0], scale * size[1]))
+    return model
+
+
+def _set_sides(value: ValueInfoProto, size: Size) -> None:
+    for dim, side in zip(value.type.tensor_type.shape.dim[2:], size, strict=True):
+        dim.dim_value = side
+
+
+def initializers(graph: GraphProto) -> dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def producers(graph: GraphProto) -> dict[str, NodeProto]:
+    """Tensor name -> the node that makes it."""
+    return {output: node for node in graph.node for output in node.output}
+
+
+def check_weights_are_int8(model: ModelProto) -> None:
+    """Every weight behind a quantized convolution must be an int8 constant and a DequantizeLinear per channel.
+
+    Float constants that merely lie on the int8 grid are quantized again, more coarsely, by ONNX Runtime (-0.15 dB).
+    """
+    made, constants = producers(model.graph), initializers(model.graph)
+    for conv in quantized_convolutions(model.graph):
+        weight = made.get(conv.input[1])
+        stored = constants.get(weight.input[0]) if weight is not None else None
+        if weight is None or weight.op_type != "DequantizeLinear" or stored is None or stored.dtype != np.int8:
+            raise ConversionError("check", f"the weight of {conv.name} is not stored as int8")
+
+
+def quantized_convolutions(graph: GraphProto) -> Iterator[NodeProto]:
+    """Convolutions that read a dequantized tensor."""
+    made = producers(graph)
+    for node in graph.node:
+        source = made.get(node.input[0]) if node.op_type == "Conv" else None
+        if source is not None and source.op_type == "DequantizeLinear":
+            yield node
+
+
+def convolution_macs(content: bytes, scale: int) -> dict[str, int]:
+    """Convolution name -> its share of the work: multiply-accumulates for a 64x64 input."""
+    model = onnx.shape_inference.infer_shapes(fix_size(load(content), COUNTING_SIZE, scale), data_prop=True)
+    shapes = _shapes((*model.graph.value_info, *model.graph.output))
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    return {
+        node.name: math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+
+
+def _shapes(values: tuple[ValueInfoProto, ...]) -> dict[str, tuple[int, ...]]:
+    return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
+
+
+def integer_share(macs: Mapping[str, int], integer: set[str]) -> float:
+    """Part of all multiply-accumulates that the convolutions named in `integer` do, 0 to 1."""
+    return sum(macs[name] for name in integer & macs.keys()) / max(1, sum(macs.values()))

@@ -1,0 +1,101 @@
+"""What every target starts from: one network, exported once per form and kept."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from edgesr.errors import ConversionError, Unsupported
+from edgesr.quantization.calibration import Calibration
+from edgesr.quantization.scheme import Placement, Scheme
+from edgesr.quantization.toolchain import stage
+from edgesr.types import Request
+
+Progress = Callable[[int, int], None]
+"""Called with calibration crops done and crops in all."""
+
+
+class Source:
+    """One folded network at one scale, with what it needs for INT8.
+
+    Not a frozen value: it caches the exports, so that three precisions for two targets export twice, not six times.
+    The network must not be changed afterwards.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        scale: int,
+        min_side_px: int,
+        calibration: Calibration | None = None,
+        scheme: Scheme | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """`network`: float32 (1, 3, H, W), RGB in [0, 1] -> (1, 3, scale * H, scale * W); sides >= `min_side_px`.
+
+        Raises ConversionError if a weight is not finite.
+        """
+        _check_finite(network)
+        self.network = network.eval()
+        self.name, self.scale, self.min_side_px = name, scale, min_side_px
+        self.calibration, self.scheme, self.progress = calibration, scheme or Scheme(), progress
+        self._graphs: dict[Scheme, nn.Module] = {}
+        self._onnx: dict[Scheme, bytes] = {}
+
+    def check(self, request: Request) -> None:
+        """Raise Unsupported if the request does not fit this network."""
+        if (request.model, request.scale) != (self.name, self.scale):
+            raise Unsupported(f"This network is {self.name} x{self.scale}; asked for {request.model} x{request.scale}.")
+        for height, width in request.sizes:
+            if min(height, width) < self.min_side_px:
+                raise Unsupported(
+                    f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
+                )
+        if request.precision == "int8" and self.calibration is None:
+            raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
+
+    @functools.cached_property
+    def float_onnx(self) -> bytes:
+        """float32 ONNX, free height and width."""
+        from edgesr.targets.export import to_onnx
+
+        return to_onnx(self.network)
+
+    def scheme_for(self, native: Placement) -> Scheme:
+        """The scheme with its placement decided; `native` is what the target's runtime needs for integer kernels."""
+        return replace(self.scheme, placement=native) if self.scheme.placement == "runtime" else self.scheme
+
+    def quantized(self, native: Placement) -> nn.Module:
+        """The converted PT2E graph: quantize and dequantize operators around the convolutions, int8 weights."""
+        with stage("quantize"):
+            from edgesr.quantization.graph import quantize
+            from edgesr.targets.export import example_input, free_sides
+        scheme = self.scheme_for(native)
+        if scheme not in self._graphs:
+            assert self.calibration is not None, "checked by Source.check"
+            self._graphs[scheme] = quantize(
+                self.network, self.calibration, scheme, example_input(), free_sides(), self.progress
+            )
+        return self._graphs[scheme]
+
+    def quantized_onnx(self, native: Placement) -> bytes:
+        """QDQ ONNX of `quantized`, free height and width, weights stored as int8."""
+        from edgesr.targets import onnx_graph
+        from edgesr.targets.export import to_onnx
+
+        scheme = self.scheme_for(native)
+        if scheme not in self._onnx:
+            content = to_onnx(self.quantized(native))
+            onnx_graph.check_weights_are_int8(onnx_graph.load(content))
+            self._onnx[scheme] = content
+        return self._onnx[scheme]
+
+
+def _check_finite(network: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ConversionError("check", f"the weight {name} holds NaN or infinity; train or download it again")

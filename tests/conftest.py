@@ -1,0 +1,26 @@
+"""What every test gets: an environment of its own, and the road to the files that stand beside the project."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No weights of this machine, an empty cache, and servers on 127.0.0.1 are reached without a proxy."""
+    monkeypatch.delenv("EDGESR_WEIGHTS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    for name in os.environ.keys() & {*PROXIES, *map(str.upper, PROXIES)}:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder beside the repository with official weights, golden vectors and image sets."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} (official weights, golden vectors, image sets) is missing")
+    return SHARED
