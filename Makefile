@@ -7,7 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 
-.PHONY: demo test check format clean help
+.PHONY: demo test check format docs clean help
+
+docs: $(VENV)/.dev  ## write the tables of README.md (after make demo)
+	$(BIN)/python docs/generate.py --demo demo/report.json
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile

@@ -125,6 +125,7 @@ def convert(
     from edgesr.terminal import Terminal
 
     spec = find(model, scale)
+    spec.check_sizes(sizes)
     precisions = _precisions((*precision, *["fp16"] * fp16, *["int8"] * int8))
     requests = [
         Request(spec.name, spec.scale, target, chosen, sizes) for target in _targets(targets_) for chosen in precisions

@@ -1,8 +1,11 @@
 """`make demo`: bsrn-s to two targets in fp32 and INT8, checked, timed, and run on a photo of scikit-image."""
 
+import json
+import os
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -13,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgesr.artifact import read_manifest
+from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError
 from edgesr.extras import require
 from edgesr.images import Photo, write_photo
@@ -41,6 +45,7 @@ def main(out: Path) -> None:
             rows, milliseconds, size, pictures = run(out, terminal)
         except EdgesrError as error:
             raise click.ClickException(str(error)) from error
+    _write_report(out, rows, milliseconds, size)
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     console.print(table(rows, milliseconds, size))
     for name, path in pictures.items():
@@ -98,6 +103,18 @@ def table(rows: Sequence[Row], milliseconds: dict[str, float], size: tuple[int, 
             f"{milliseconds[row.slug]:.0f}",
         )
     return drawn
+
+
+def _write_report(out: Path, rows: Sequence[Row], milliseconds: dict[str, float], size: tuple[int, int]) -> None:
+    machine = diagnose()
+    report = {
+        "rows": [asdict(row) for row in rows],
+        "milliseconds": milliseconds,
+        "photo_hw": size,
+        "threads": os.cpu_count(),
+        "machine": f"{machine.cpu} ({machine.machine}, {' '.join(machine.cpu_features) or 'unknown features'})",
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _pictures(out: Path, photo: npt.NDArray[np.uint8], folders: dict[str, Path], listener: Listener) -> dict[str, Path]:

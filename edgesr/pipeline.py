@@ -14,7 +14,7 @@ from edgesr import artifact, datasets, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
 from edgesr.errors import EdgesrError, WeightsError
 from edgesr.listener import Listener, Silent
-from edgesr.runner import open_artifact
+from edgesr.runner import Runner, open_artifact
 from edgesr.types import Request
 
 if TYPE_CHECKING:
@@ -71,12 +71,14 @@ class Session:
             conversion = targets.convert(self.source, request, folder)
             manifest = self._manifest(request, conversion, folder)
             artifact.write_manifest(folder, manifest)
-            manifest = replace(manifest, proof=self.prove(folder, request))
+            manifest = replace(manifest, proof=self.prove(open_artifact(folder), request))
             artifact.write_manifest(folder, manifest)
+        for note in manifest.notes:
+            self.listener.say(f"  {note}")
         return report.row(manifest, time.perf_counter() - start)
 
-    def prove(self, folder: Path, request: Request) -> artifact.Proof:
-        """Run the artifact in `folder` against the float32 network.
+    def prove(self, runner: Runner, request: Request) -> artifact.Proof:
+        """Run an artifact against the float32 network.
 
         Raises ParityError or QualityError below the floor of its precision.
         """
@@ -84,7 +86,7 @@ class Session:
             self._references[request.sizes] = verify.references(
                 self.network, self.sets, self.spec.scale, request.sizes, self.listener
             )
-        proof = verify.prove(open_artifact(folder), self._references[request.sizes], self.listener)
+        proof = verify.prove(runner, self._references[request.sizes], self.listener)
         verify.check(proof, request.precision, request.slug)
         return proof
 
@@ -169,7 +171,7 @@ def verify_artifact(
     Raises ArtifactError, WeightsError if the weights that it was made from are not here, ParityError, QualityError.
     """
     start = time.perf_counter()
-    manifest = artifact.read_manifest(folder)
+    manifest, runner = artifact.read_manifest(folder), open_artifact(folder)
     request = manifest.request
     session = Session(request.model, request.scale, weights=weights, data=data, listener=listener)
     found = session.loaded.provenance
@@ -179,4 +181,4 @@ def verify_artifact(
             f"{manifest.weights.sha256[:16]}...), but the weights found here are {found.kind} {found.file} (sha256 "
             f"{found.sha256[:16]}...). Pass the right file with --weights."
         )
-    return report.row(replace(manifest, proof=session.prove(folder, request)), time.perf_counter() - start)
+    return report.row(replace(manifest, proof=session.prove(runner, request)), time.perf_counter() - start)

@@ -1,6 +1,7 @@
 """The package as it is installed and started."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -122,3 +123,12 @@ def test_readme_shows_every_command_model_and_target() -> None:
 def test_readme_names_only_files_that_exist() -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)]+)\)", (ROOT / "README.md").read_text())
     assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []
+
+
+def test_the_table_of_networks_in_the_readme_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert generate.models_block() in (ROOT / "README.md").read_text(), "run: make docs"

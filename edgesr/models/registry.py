@@ -5,11 +5,12 @@ field and measured PSNR from the network itself.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgesr.errors import UnknownName, Unsupported
+from edgesr.types import Size
 
 if TYPE_CHECKING:
     from edgesr.models.network import Network
@@ -61,6 +62,14 @@ class ModelSpec:
         module = importlib.import_module(f"edgesr.models.{self.family}")
         forms: dict[str, Network] = module.forms(module.Config(**self.config), self.scale)
         return forms
+
+    def check_sizes(self, sizes: Iterable[Size]) -> None:
+        """Raise Unsupported for an input size below what this network can run at."""
+        for height, width in sizes:
+            if min(height, width) < self.min_side_px:
+                raise Unsupported(
+                    f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
+                )
 
 
 def find(name: str, scale: int | None = None) -> ModelSpec:

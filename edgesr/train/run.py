@@ -35,7 +35,7 @@ def train_model(
 
     Raises UsageError, DataError, TrainingError, OutputError.
     """
-    save_file = require("safetensors.torch", "train").save_file
+    to_bytes = require("safetensors.torch", "train").save
     sets = datasets.eval_sets(evaluate_on, spec.scale) if evaluate_on else []
     if threads is not None:
         torch.set_num_threads(threads)
@@ -51,7 +51,7 @@ def train_model(
             listener.say(f"step {progress.step}: {progress.psnr_db:.3f} dB on the held-out photos ({note})")
 
     state = train(spec, recipe, photos, folder, show)
-    write_whole(folder / WEIGHTS, lambda temporary: save_file(state, temporary))
+    write_whole(folder / WEIGHTS, lambda temporary: temporary.write_bytes(to_bytes(state)))
     card = _card(spec, recipe, photos, folder, sets, listener)
     write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"))
     return card
