@@ -247,9 +247,12 @@ def train(
     json_: bool,
 ) -> None:
     """Train MODEL from scratch on photos (L1, Adam, cosine, EMA); resumes where it stopped."""
+    from edgesr.extras import require
     from edgesr.models.registry import find
     from edgesr.terminal import Terminal
     from edgesr.train.recipe import Recipe
+
+    require("torch", "train")
     from edgesr.train.run import train_model
 
     spec = find(model, scale)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgesr import artifact, datasets, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
 from edgesr.errors import EdgesrError, WeightsError
+from edgesr.extras import require
 from edgesr.listener import Listener, Silent
 from edgesr.runner import Runner, open_artifact
 from edgesr.types import Request
@@ -43,6 +44,7 @@ class Session:
 
         Raises UsageError, WeightsError, DataError before any work is done.
         """
+        require("torch", "torch")
         from edgesr.models.weights import load
         from edgesr.targets.source import Source
 

@@ -30,12 +30,10 @@ def quantize(
     """The quantized graph of `network` (float32 NCHW RGB [0, 1] in and out): int8 weights, rounding nodes.
 
     `example`: an input for tracing; `dynamic_shapes`: which of its sides are free (torch.export).
-    `scheme.placement` must be decided ("inputs" or "inputs+outputs").
     """
-    assert scheme.placement != "runtime", "the target decides"
     with stage("quantize"):
         exported = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes).module()
-        prepared = prepare_pt2e(exported, ConvolutionQuantizer(scheme, outputs=scheme.placement == "inputs+outputs"))
+        prepared = prepare_pt2e(exported, ConvolutionQuantizer(scheme))
     _observe(prepared, calibration, scheme.patch_weight, progress)
     with stage("quantize"):
         converted: nn.Module = convert_pt2e(prepared)

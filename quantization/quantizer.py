@@ -37,11 +37,14 @@ IMAGE = FixedQParamsQuantizationSpec(dtype=torch.uint8, scale=1 / 255, zero_poin
 
 
 class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
-    """Quantizes every convolution as `scheme` says, and nothing else. `outputs`: what it writes too."""
+    """Quantizes what every convolution reads and writes, and nothing else.
 
-    def __init__(self, scheme: Scheme, *, outputs: bool) -> None:
+    A target that rounds after the activation only drops the rounding of what is written (Scheme.placement).
+    """
+
+    def __init__(self, scheme: Scheme) -> None:
         super().__init__()
-        self.scheme, self.outputs = scheme, outputs
+        self.scheme = scheme
         self.specs: dict[Any, QuantizationSpec] = {}
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -58,8 +61,7 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
         assert isinstance(source, fx.Node)
         assert isinstance(weight, fx.Node)
         inputs: dict[fx.Node, QuantizationSpecBase | None] = {source: self._input(source), weight: WEIGHT}
-        output = self._activation(_activation_after(conv)) if self.outputs else None
-        return QuantizationAnnotation(inputs, output, _annotated=True)
+        return QuantizationAnnotation(inputs, self._activation(_activation_after(conv)), _annotated=True)
 
     def _input(self, source: fx.Node) -> QuantizationSpecBase:
         if source.op == "placeholder":

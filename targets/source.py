@@ -43,8 +43,6 @@ class Source:
         self.network = network.eval()
         self.name, self.scale, self.min_side_px = name, scale, min_side_px
         self.calibration, self.scheme, self.progress = calibration, scheme or Scheme(), progress
-        self._graphs: dict[Scheme, nn.Module] = {}
-        self._onnx: dict[Scheme, bytes] = {}
 
     def check(self, request: Request) -> None:
         """Raise Unsupported if the request does not fit this network."""
@@ -69,30 +67,37 @@ class Source:
         """The scheme with its placement decided; `native` is what the target's runtime needs for integer kernels."""
         return replace(self.scheme, placement=native) if self.scheme.placement == "runtime" else self.scheme
 
-    def quantized(self, native: Placement) -> nn.Module:
-        """The converted PT2E graph: quantize and dequantize operators around the convolutions, int8 weights."""
+    @functools.cached_property
+    def quantized(self) -> nn.Module:
+        """The one converted PT2E graph: roundings before and after every convolution, int8 weights."""
         with stage("quantize"):
             from edgesr.quantization.graph import quantize
             from edgesr.targets.export import example_input, free_sides
-        scheme = self.scheme_for(native)
-        if scheme not in self._graphs:
-            assert self.calibration is not None, "checked by Source.check"
-            self._graphs[scheme] = quantize(
-                self.network, self.calibration, scheme, example_input(), free_sides(), self.progress
-            )
-        return self._graphs[scheme]
+        assert self.calibration is not None, "checked by Source.check"
+        return quantize(self.network, self.calibration, self.scheme, example_input(), free_sides(), self.progress)
 
-    def quantized_onnx(self, native: Placement) -> bytes:
-        """QDQ ONNX of `quantized`, free height and width, weights stored as int8."""
+    @functools.cached_property
+    def _rounded_onnx(self) -> bytes:
         from edgesr.targets import onnx_graph
         from edgesr.targets.export import to_onnx
 
-        scheme = self.scheme_for(native)
-        if scheme not in self._onnx:
-            content = to_onnx(self.quantized(native))
-            onnx_graph.check_weights_are_int8(onnx_graph.load(content))
-            self._onnx[scheme] = content
-        return self._onnx[scheme]
+        content = to_onnx(self.quantized)
+        onnx_graph.check_weights_are_int8(onnx_graph.load(content))
+        return content
+
+    @functools.cached_property
+    def _input_rounded_onnx(self) -> bytes:
+        from edgesr.targets import onnx_graph
+
+        return onnx_graph.save(onnx_graph.without_output_rounding(onnx_graph.load(self._rounded_onnx)))
+
+    def quantized_onnx(self, native: Placement) -> bytes:
+        """QDQ ONNX of `quantized`, free height and width, weights stored as int8.
+
+        `native`: the placement with which the target's runtime computes on integers; the scheme may overrule it.
+        """
+        placement = native if self.scheme.placement == "runtime" else self.scheme.placement
+        return self._input_rounded_onnx if placement == "inputs" else self._rounded_onnx
 
 
 def _check_finite(network: nn.Module) -> None:

@@ -186,6 +186,20 @@ def test_placements_share_their_input_scales() -> None:
     assert scales[0] == scales[1]
 
 
+def test_input_placement_rounds_nothing_but_what_convolutions_read() -> None:
+    graph = onnx_graph.load(tiny_source("inputs").quantized_onnx("inputs")).graph
+    made = onnx_graph.producers(graph)
+    rounded = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    readers = [node.op_type for node in graph.node for name in node.input if name in rounded]
+    assert set(readers) == {"Conv"}
+    both = onnx_graph.load(tiny_source("inputs+outputs").quantized_onnx("inputs")).graph
+    assert sum(node.op_type == "QuantizeLinear" for node in both.node) > sum(
+        node.op_type == "QuantizeLinear" for node in graph.node
+    )
+    known = {*made, *onnx_graph.initializers(graph), "image", ""}
+    assert [name for node in graph.node for name in node.input if name not in known] == []
+
+
 def test_progress_is_reported_and_may_print(capsys: pytest.CaptureFixture[str]) -> None:
     source = tiny_source()
     calls: list[tuple[int, int]] = []
@@ -197,7 +211,7 @@ def test_progress_is_reported_and_may_print(capsys: pytest.CaptureFixture[str]) 
     fresh = Source(
         source.network, name="tiny", scale=2, min_side_px=7, calibration=source.calibration, progress=progress
     )
-    fresh.quantized("inputs")
+    assert isinstance(fresh.quantized, torch.nn.Module)
     assert calls == [(done, 5) for done in range(1, 6)]
     assert capsys.readouterr().out == "step\n" * 5
 
