@@ -221,6 +221,7 @@ def upscale(
 @click.argument("model")
 @click.option("--data", type=FOLDER, required=True, help="Folder of high-resolution photos.")
 @click.option("--run", "run_", type=FOLDER, required=True, help="Folder of this run; give it again to resume.")
+@click.option("--start", type=FILE, help="Weights (training form) to begin with instead of from scratch.")
 @click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
 @click.option("--steps", type=int, default=20_000, show_default=True)
 @click.option("--batch", type=int, default=16, show_default=True)
@@ -235,6 +236,7 @@ def train(
     model: str,
     data: Path,
     run_: Path,
+    start: Path | None,
     scale: int | None,
     steps: int,
     batch: int,
@@ -267,7 +269,7 @@ def train(
         seed=seed,
     )
     with Terminal() as terminal:
-        card = train_model(spec, recipe, data, run_, threads=threads, evaluate_on=eval_, listener=terminal)
+        card = train_model(spec, recipe, data, run_, start=start, threads=threads, evaluate_on=eval_, listener=terminal)
     click.echo(json.dumps(card, indent=1) if json_ else f"{run_ / 'weights.safetensors'}")
 
 

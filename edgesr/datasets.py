@@ -208,7 +208,8 @@ def _partner(high: Pixels, high_file: Path, low_file: Path | None, scale: int) -
             raise DataError(f"{high_file} is {high.shape[1]}x{high.shape[0]}: too small to shrink it by {scale}.")
         return downscale(high, scale)
     low = read_rgb(low_file)
-    if any(abs(big - scale * small) >= scale for big, small in zip(high.shape[:2], low.shape[:2], strict=True)):
+    # HR sides are often cut further than x2 needs: to multiples of 4 or 12, so that one file serves every scale
+    if any(abs(big - scale * small) > scale for big, small in zip(high.shape[:2], low.shape[:2], strict=True)):
         raise DataError(
             f"{low_file} is {low.shape[1]}x{low.shape[0]}: not a x{scale} partner of {high.shape[1]}x{high.shape[0]}."
         )

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgesr.datasets import generated_pictures
-from edgesr.errors import DataError, OutputError, TrainingError, UsageError
+from edgesr.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from edgesr.listener import Silent
 from edgesr.models.network import Network
 from edgesr.models.registry import find
@@ -395,8 +396,10 @@ def test_a_patch_below_the_size_that_the_network_needs_is_refused(photos: Photos
 # -------------------------------------------------------------------------------------------------------------- result
 
 
-def train_tiny(data: Path, folder: Path, evaluate_on: Path | None = None) -> dict[str, object]:
-    return train_model(SPEC, RECIPE_8, data, folder, threads=1, evaluate_on=evaluate_on, listener=Silent())
+def train_tiny(
+    data: Path, folder: Path, evaluate_on: Path | None = None, start: Path | None = None
+) -> dict[str, object]:
+    return train_model(SPEC, RECIPE_8, data, folder, start=start, threads=1, evaluate_on=evaluate_on, listener=Silent())
 
 
 def test_a_run_ends_with_weights_and_a_card_that_belong_together(
@@ -430,6 +433,26 @@ def test_image_sets_that_are_not_there_are_said_before_training(data: Path, tmp_
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         train_tiny(data, tmp_path / "run", evaluate_on=tmp_path / "empty")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_may_begin_with_the_weights_of_another_and_tells_their_story(data: Path, tmp_path: Path) -> None:
+    first = train_tiny(data, tmp_path / "first")
+    start = tmp_path / "first" / "weights.safetensors"
+    second = train_tiny(data, tmp_path / "second", start=start)
+    assert second["start"] == first
+    assert second["recipe"]["start_sha256"] == first["weights_sha256"]  # type: ignore[index]
+    losses = [read_log(tmp_path / name)[0]["loss"] for name in ("first", "second")]
+    assert losses[1] < losses[0], "the first steps of the second run must be better than those from scratch"
+    with pytest.raises(TrainingError, match="start_sha256"):
+        train_tiny(data, tmp_path / "second")
+
+
+def test_folded_weights_cannot_be_trained_on(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "folded.safetensors"
+    save_file(SPEC.forms()["deploy"].state_dict(), file)
+    with pytest.raises(WeightsError, match="folded form"):
+        train_tiny(data, tmp_path / "run", start=file)
     assert not (tmp_path / "run").exists()
 
 

@@ -218,7 +218,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "6eb73a300aaec5029bc0de7f5ae85c02b8dcd8fdaf438c77f90272939fecca7e",
         params=340_283,
         gmacs=32.822,
-        measured={},
+        measured=_db(34.460, 30.467, 31.156),
         published={"Set5": 34.46},
     ),
     _bsrn(
@@ -228,7 +228,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "47518e0f549f5696da0c84ca2d65bf50d789c7ac20e621909f5fd6c8c8d70bcb",
         params=352_400,
         gmacs=19.144,
-        measured={},
+        measured=_db(32.350, 28.739, 29.140),
         published={"Set5": 32.35},
     ),
     _plainusr(
@@ -237,7 +237,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "8c6c9f82bceaab6b84bacad643443c367bee93e9ecdabb7c7e4cc595dc82df81",
         params=13_628,
         gmacs=3.112,
-        measured={},
+        measured=_db(37.102, 32.753, 33.580),
     ),
     _plainusr(
         "plainusr-u",
@@ -253,7 +253,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "65af9f10f65ec806849bc5eaffadfa0e39101f7a6d7d8f394b13090fce4ae1d4",
         params=48_724,
         gmacs=11.175,
-        measured={},
+        measured=_db(37.467, 32.980, 33.939),
     ),
     _plainusr(
         "plainusr-t",
@@ -269,7 +269,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "7517940668d25eb28fbc27751cd9e42258ab0277e474b65ab782bb61cac7e81d",
         params=57_236,
         gmacs=12.095,
-        measured={},
+        measured=_db(37.637, 33.167, 34.225),
     ),
     _plainusr(
         "plainusr-s",
@@ -285,7 +285,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "f83f3afee4467e7a239e88b85cb0849cd627d06650bc71dd67370d9bc7c87d54",
         params=148_932,
         gmacs=30.673,
-        measured={},
+        measured=_db(37.787, 33.377, 34.478),
     ),
     _plainusr(
         "plainusr-m",
@@ -301,7 +301,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "2fdda1ffebfb07352e11651f1814b74bf36446aeb2b9541bea55d0b94d55e52e",
         params=311_364,
         gmacs=60.661,
-        measured={},
+        measured=_db(37.946, 33.559, 34.700),
     ),
     _plainusr(
         "plainusr",
@@ -317,7 +317,7 @@ SPECS: tuple[ModelSpec, ...] = (
         "695596b258962f2e17cea71ff94cfa64067f061c748546f0d1d4b3aa46f520c2",
         params=707_076,
         gmacs=149.115,
-        measured={},
+        measured=_db(38.067, 33.819, 34.963),
     ),
     _plainusr(
         "plainusr-l",

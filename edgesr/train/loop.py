@@ -47,9 +47,16 @@ class _State:
 
 
 def train(
-    spec: ModelSpec, recipe: Recipe, photos: Photos, folder: Path, on_progress: Callable[[Progress], None]
+    spec: ModelSpec,
+    recipe: Recipe,
+    photos: Photos,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+    start: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Train `spec` from scratch or go on with the run in `folder`; return the averaged weights (official keys).
+
+    `start`: weights of the training form that a new run begins with.
 
     Ctrl-C loses nothing: it waits for the end of the step, and what was reached is saved. Raises UsageError for a patch
     that the network cannot take, TrainingError if `folder` holds a run with another recipe or other photos or if
@@ -59,7 +66,7 @@ def train(
         raise UsageError(f"patch_px must be at least {spec.min_side_px} for {spec.name}, got {recipe.patch_px}.")
     claim(folder, recipe, photos.fingerprint)
     torch.manual_seed(recipe.seed)
-    state = _start(spec, recipe)
+    state = _start(spec, recipe, start)
     _resume(state, folder)
     try:
         _run(state, recipe, photos, folder, on_progress)
@@ -89,8 +96,10 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
 
 
-def _start(spec: ModelSpec, recipe: Recipe) -> _State:
+def _start(spec: ModelSpec, recipe: Recipe, start: dict[str, Tensor] | None) -> _State:
     network, average = spec.forms()["train"], spec.forms()["train"]
+    if start is not None:
+        network.load_state_dict(start, strict=True)
     average.load_state_dict(network.state_dict())
     for module in (network, average):
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,7 +10,8 @@ from edgesr.errors import UsageError
 class Recipe:
     """L1 loss, Adam, cosine learning rate with a linear warm-up, EMA of the weights, flips and rotations.
 
-    `patch_px` is the side of a low-resolution patch. Two runs with equal recipe, photos and torch version on one CPU
+    `patch_px` is the side of a low-resolution patch. `start_sha256` is the weights file that the run starts from, None
+    from scratch. Two runs with equal recipe, photos and torch version on one CPU
     give equal weights.
     """
 
@@ -28,6 +29,7 @@ class Recipe:
     seed: int = 0
     validate_every: int = 1000
     save_every: int = 250
+    start_sha256: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("scale", "steps", "batch", "patch_px", "validate_every", "save_every"):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 
 from edgesr import datasets
+from edgesr.errors import WeightsError
 from edgesr.extras import require
 from edgesr.listener import Listener
+from edgesr.models.files import sha256_of
 from edgesr.models.registry import ModelSpec
 from edgesr.train.loop import Progress, train
 from edgesr.train.photos import Photos, load_photos
@@ -27,16 +30,21 @@ def train_model(
     data: Path,
     folder: Path,
     *,
+    start: Path | None,
     threads: int | None,
     evaluate_on: Path | None,
     listener: Listener,
 ) -> dict[str, Any]:
     """Train (or go on training) and write weights.safetensors and card.json into `folder`; returns the card.
 
-    Raises UsageError, DataError, TrainingError, OutputError.
+    `start`: weights that a new run begins with, in the training form.
+    Raises UsageError, WeightsError, DataError, TrainingError, OutputError.
     """
     to_bytes = require("safetensors.torch", "train").save
     sets = datasets.eval_sets(evaluate_on, spec.scale) if evaluate_on else []
+    begin = _beginning(spec, start, listener)
+    if start is not None:
+        recipe = replace(recipe, start_sha256=sha256_of(start))
     if threads is not None:
         torch.set_num_threads(threads)
     photos = load_photos(
@@ -50,11 +58,30 @@ def train_model(
         if progress.psnr_db is not None:
             listener.say(f"step {progress.step}: {progress.psnr_db:.3f} dB on the held-out photos ({note})")
 
-    state = train(spec, recipe, photos, folder, show)
+    state = train(spec, recipe, photos, folder, show, begin)
     write_whole(folder / WEIGHTS, lambda temporary: temporary.write_bytes(to_bytes(state)))
-    card = _card(spec, recipe, photos, folder, sets, listener)
+    card = _card(spec, recipe, photos, folder, sets, listener) | _card_of_start(start)
     write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"))
     return card
+
+
+def _beginning(spec: ModelSpec, start: Path | None, listener: Listener) -> dict[str, torch.Tensor] | None:
+    from edgesr.models.weights import load
+
+    if start is None:
+        return None
+    network = load(spec.name, spec.scale, start, listener.say).network
+    if network.state_dict().keys() != spec.forms()["train"].state_dict().keys():
+        raise WeightsError(
+            f"{start} holds {spec.name} in its folded form, which cannot be trained. Give its training form."
+        )
+    return network.state_dict()
+
+
+def _card_of_start(start: Path | None) -> dict[str, Any]:
+    """What the weights that the run began with are, where their card lies beside them."""
+    file = start.with_name(CARD) if start is not None else None
+    return {"start": json.loads(file.read_text(encoding="utf-8"))} if file is not None and file.is_file() else {}
 
 
 def _card(
