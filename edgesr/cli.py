@@ -119,9 +119,11 @@ def convert(
     json_: bool,
 ) -> None:
     """Convert MODEL, verify the result in its own runtime, keep it if it passes."""
+    from edgesr.extras import require
     from edgesr.models.registry import find
     from edgesr.pipeline import Session, convert_all
     from edgesr.report import table
+    from edgesr.targets import TARGETS
     from edgesr.terminal import Terminal
 
     spec = find(model, scale)
@@ -130,6 +132,7 @@ def convert(
     requests = [
         Request(spec.name, spec.scale, target, chosen, sizes) for target in _targets(targets_) for chosen in precisions
     ]
+    require("torch", TARGETS[requests[0].target].extra)
     with Terminal() as terminal:
         session = Session(
             spec.name,

@@ -44,7 +44,7 @@ class Session:
 
         Raises UsageError, WeightsError, DataError before any work is done.
         """
-        require("torch", "torch")
+        require("torch", "export")
         from edgesr.models.weights import load
         from edgesr.targets.source import Source
 
@@ -86,7 +86,12 @@ class Session:
         """
         if request.sizes not in self._references:
             self._references[request.sizes] = verify.references(
-                self.network, self.sets, self.spec.scale, request.sizes, self.listener
+                self.network,
+                self.sets,
+                self.spec.scale,
+                self.listener,
+                sizes=request.sizes,
+                min_side_px=self.spec.min_side_px,
             )
         proof = verify.prove(runner, self._references[request.sizes], self.listener)
         verify.check(proof, request.precision, request.slug)

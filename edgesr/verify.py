@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesr.artifact import Proof, SetQuality
-from edgesr.errors import ParityError, QualityError
+from edgesr.errors import DataError, ParityError, QualityError
 from edgesr.listener import Listener
 from edgesr.metrics import max_abs_255, psnr_db, to_uint8
 from edgesr.runner import Runner
@@ -60,9 +60,18 @@ class Reference:
 
 
 def references(
-    network: Network, sets: Sequence[ImageSet], scale: int, sizes: tuple[Size, ...], listener: Listener
+    network: Network,
+    sets: Sequence[ImageSet],
+    scale: int,
+    listener: Listener,
+    *,
+    sizes: tuple[Size, ...] = (),
+    min_side_px: int = 1,
 ) -> list[Reference]:
-    """Run the float32 network once over all images; with `sizes`, on pieces of exactly those sizes in turn."""
+    """Run the float32 network once over all images; with `sizes`, on pieces of exactly those sizes in turn.
+
+    Raises DataError for an image with a side below `min_side_px`.
+    """
     total = sum(len(images) for images in sets)
     found: list[Reference] = []
     for images in sets:
@@ -70,6 +79,11 @@ def references(
             low, high = (
                 fit(pair.low, pair.high, scale, sizes[len(found) % len(sizes)]) if sizes else (pair.low, pair.high)
             )
+            if min(low.shape[:2]) < min_side_px:
+                raise DataError(
+                    f"{images.name}/{pair.name} is {low.shape[1]}x{low.shape[0]} at low resolution; this network needs "
+                    f"at least {min_side_px} px on both sides. Take it out of the folder."
+                )
             output = run(network, low)
             quality = _psnr(output, high, scale)
             found.append(Reference(images.name, pair.name, low, high, output, quality))

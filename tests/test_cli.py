@@ -260,3 +260,12 @@ def test_every_command_explains_every_option(command: str) -> None:
     for parameter in cli.commands[command].params:
         if parameter.param_type_name == "option" and not getattr(parameter, "show_default", False):
             assert getattr(parameter, "help", None), f"{command} {parameter.name}"
+
+
+def test_a_test_image_that_the_network_cannot_take_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "data" / "small.png")
+    arguments = ("convert", "bsrn-s", "-t", "onnxruntime", "--data", tmp_path / "data", "-o", tmp_path / "out")
+    _, err = run(*arguments, code=10, capsys=capsys)
+    assert "small is 10x10" in err
+    assert list((tmp_path / "out").iterdir()) == []

@@ -102,7 +102,7 @@ def _card(
         with torch.inference_mode():
             return loaded.folded(torch.from_numpy(image)).numpy()
 
-    found = references(network, sets, spec.scale, (), listener)
+    found = references(network, sets, spec.scale, listener, min_side_px=spec.min_side_px)
     names = dict.fromkeys(reference.set_name for reference in found)
     return {
         "model": spec.name,
