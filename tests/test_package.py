@@ -110,9 +110,7 @@ def test_the_table_of_networks_in_the_readme_is_current() -> None:
     assert generate.models_block() in (ROOT / "README.md").read_text(), "run: make docs"
 
 
-@pytest.mark.parametrize(
-    "command", [("convert", "bsrn-s", "-t", "openvino"), ("train", "bsrn-s", "--data", ".", "--run", "r")]
-)
+@pytest.mark.parametrize("command", ["convert bsrn-s -t openvino", "train bsrn-s --data . --run run"])
 def test_without_torch_the_pip_line_is_given(command: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules['torch'] = None; from edgesr.cli import main; main({command.split()})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

@@ -91,8 +91,9 @@ def names() -> list[str]:
     return list(dict.fromkeys(spec.name for spec in SPECS))
 
 
-_MAPS_ALIVE = 12
-"""Feature maps of full width that a runtime keeps at its peak; measured 7 to 10 on these networks, with a margin."""
+_MAPS_ALIVE = 17
+"""Feature maps of full width that a runtime keeps at its peak: measured 3 (plainusr-t, ONNX Runtime, fp32) to 16
+(bsrn-s, OpenVINO, INT8), as growth of the process per input pixel."""
 
 _BSRN_FOLDER = "xiaom233/BSRN/2d63d5239c9fa9810b9c1aea93e98d42ece09efc/experiments/pretrained_models"
 _PLAINUSR_FOLDER = "icandle/PlainUSR/d7ff11afe3d12a68c12375a7959d3aa8a3a50eda/2024_PlainUSR_ACCV/pretrained_model"
