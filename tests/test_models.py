@@ -1,6 +1,5 @@
 """The networks: equal to the official implementations, folding exact, the table of facts true."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from edgesr.datasets import eval_sets
 from edgesr.errors import UnknownName, Unsupported
 from edgesr.listener import Silent
 from edgesr.models import bsrn, plainusr
+from edgesr.models.files import card_of
 from edgesr.models.network import Network
 from edgesr.models.registry import SPECS, ModelSpec, find, names
 from edgesr.models.weights import load, read_state
@@ -204,17 +204,26 @@ def test_official_files_are_pinned_like_the_shared_list(shared: Path) -> None:
     assert {spec.weights.file: spec.weights.sha256 for spec in SPECS} == by_name
 
 
-@pytest.mark.parametrize("key", ["bsrn-s_x4", "plainusr-t_x4"])
-def test_shipped_weights_load_and_beat_bicubic_by_far(key: str, shared: Path) -> None:
-    """The floor of 30.3 dB on Set5 (bicubic: 28.6) with the weights in the package."""
-    from edgesr.models.files import shipped_file
+SHIPPED = ("bsrn-s_x4", "plainusr-t_x4")
 
+
+@pytest.mark.parametrize("key", SHIPPED)
+def test_shipped_weights_are_those_of_their_card(key: str) -> None:
     spec = BY_KEY[key]
-    file = shipped_file(spec)
-    assert file is not None
-    card = json.loads(file.with_suffix(".json").read_text())
-    loaded = load(spec.name, spec.scale, file)
-    assert card["weights_sha256"] == loaded.provenance.sha256
+    loaded, card = load(spec.name, spec.scale), card_of(spec)
+    assert card is not None
+    assert loaded.provenance.kind == "edgesr-trained"
+    assert (card["model"], card["scale"], card["weights_sha256"]) == (spec.name, spec.scale, loaded.provenance.sha256)
+    assert card["recipe"]["model"] == spec.name
+    assert card["photos_sha256"]
+
+
+@pytest.mark.parametrize("key", SHIPPED)
+def test_shipped_weights_beat_bicubic_by_far(key: str, shared: Path) -> None:
+    """Set5: 30.3 dB is the floor, bicubic has 28.6."""
+    spec = BY_KEY[key]
+    loaded, card = load(spec.name, spec.scale), card_of(spec)
+    assert card is not None
     set5 = [images for images in eval_sets(shared / "data" / "eval", 4) if images.name == "Set5"]
     found = references(lambda image: loaded.folded(torch.from_numpy(image)).detach().numpy(), set5, 4, Silent())
     mean = float(np.mean([reference.psnr_db for reference in found]))
