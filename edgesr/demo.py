@@ -49,7 +49,7 @@ def main(out: Path) -> None:
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     console.print(table(rows, milliseconds, size))
     for name, path in pictures.items():
-        console.print(f"{name + ':':<22}{path}", soft_wrap=True)
+        console.print(f"{name + ':':<25}{path}", soft_wrap=True)
 
 
 def run(out: Path, listener: Listener) -> tuple[Sequence[Row], dict[str, float], tuple[int, int], dict[str, Path]]:
