@@ -1,7 +1,6 @@
 """What is installed here, what can be converted and run, and the pip line for what is missing."""
 
 import importlib.metadata
-import importlib.util
 import platform
 import sys
 from dataclasses import dataclass
