@@ -239,7 +239,8 @@ def test_interrupt_leaves_nothing_half_made(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    # CPython ends with the signal itself if Ctrl-C fell into an exec of source text (an import): 130 to every shell.
+    assert process.returncode in (130, -signal.SIGINT), err
     assert "Traceback" not in err
     assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name.startswith(".")] == []
 
