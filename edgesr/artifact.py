@@ -90,6 +90,7 @@ class Manifest:
     toolchain: Mapping[str, str]
     runtime_options: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
     recipe: Mapping[str, Any] | None = None
     proof: Proof | None = None

@@ -63,12 +63,12 @@ def diagnose() -> Diagnosis:
 
 def _state(name: str) -> TargetState:
     info = TARGETS[name]
-    packages = {package: _version(package) for package in dict.fromkeys((*info.packages, info.runtime))}
+    packages = {package: _version(package) for package in filter(None, dict.fromkeys((*info.packages, info.runtime)))}
     missing = [package for package, version in packages.items() if version is None]
     return TargetState(
         target=name,
         can_convert=not missing,
-        can_run=name in RUNTIMES and packages[info.runtime] is not None,
+        can_run=name in RUNTIMES and info.runtime is not None and packages[info.runtime] is not None,
         packages=packages,
         install=f"pip install 'edgesr[{info.extra}]'" if missing else None,
     )

@@ -136,6 +136,7 @@ class Session:
             toolchain={"edgesr": __version__, **conversion.toolchain},
             runtime_options=dict(conversion.runtime_options),
             notes=conversion.notes,
+            shares=dict(conversion.shares),
             calibration=self._calibration_entry() if int8 else None,
             recipe=json.loads(self.source.scheme.to_json()) if int8 else None,
         )

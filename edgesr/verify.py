@@ -22,10 +22,22 @@ Network = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 FP32_PARITY_255 = 1
 """Another order of summation moves a value across a rounding border, never by more than one level."""
-FIDELITY_FLOOR_DB: dict[Precision, float] = {"fp32": 60.0, "fp16": 40.0, "int8": 20.0}
+FIDELITY_FLOOR_DB: dict[Precision, float] = {
+    "fp32": 60.0,
+    "fp16": 40.0,
+    "int8": 20.0,
+    "int16x8": 25.0,
+    "palettized": 35.0,
+}
 """RGB PSNR against torch that the worst image must reach. fp32: at most one level in a few pixels. fp16: bfloat16
 execution, with 8 bits of mantissa, stays above 40. int8: the worst known photo has 25; below 20 it is a defect."""
-DROP_LIMIT_DB: dict[Precision, float] = {"fp32": 0.02, "fp16": 0.1, "int8": 3.0}
+DROP_LIMIT_DB: dict[Precision, float] = {
+    "fp32": 0.02,
+    "fp16": 0.1,
+    "int8": 3.0,
+    "int16x8": 1.0,
+    "palettized": 0.3,
+}
 """Largest mean loss of PSNR. int8: the converters' defaults lose 1.1 to 1.6 dB on these networks; more is a defect."""
 
 

@@ -37,10 +37,7 @@ IMAGE = FixedQParamsQuantizationSpec(dtype=torch.uint8, scale=1 / 255, zero_poin
 
 
 class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
-    """Quantizes what every convolution reads and writes, and nothing else.
-
-    A target that rounds after the activation only drops the rounding of what is written (Scheme.placement).
-    """
+    """Quantizes what every convolution reads and, if the scheme says so, writes; nothing else."""
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__()
@@ -61,7 +58,8 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
         assert isinstance(source, fx.Node)
         assert isinstance(weight, fx.Node)
         inputs: dict[fx.Node, QuantizationSpecBase | None] = {source: self._input(source), weight: WEIGHT}
-        return QuantizationAnnotation(inputs, self._activation(_activation_after(conv)), _annotated=True)
+        written = self._activation(_activation_after(conv)) if self.scheme.placement == "inputs+outputs" else None
+        return QuantizationAnnotation(inputs, written, _annotated=True)
 
     def _input(self, source: fx.Node) -> QuantizationSpecBase:
         if source.op == "placeholder":

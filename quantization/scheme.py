@@ -7,7 +7,7 @@ from typing import Any, Literal
 from edgesr.errors import ArtifactError
 
 Ranges = Literal["mse", "minmax"]
-Placement = Literal["runtime", "inputs", "inputs+outputs"]
+Placement = Literal["inputs", "inputs+outputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +18,15 @@ class Scheme:
     "minmax" never clips.
 
     placement: "inputs" rounds what a convolution reads, after the activation function before it. "inputs+outputs" also
-    rounds what it writes, before the activation: about 0.14 to 0.21 dB worse on Set5 (official x4 weights), but ONNX
-    Runtime has no integer kernel without it. "runtime" is the one of the two with which the target's runtime computes
-    on integers.
+    rounds what it writes, before the activation: about 0.14 to 0.21 dB worse on Set5 (official x4 weights), but the
+    only one with integer kernels in ONNX Runtime, XNNPACK and LiteRT. The same on every target, so that they agree.
 
     patch_weight: how much a synthetic extreme counts in the search, against a crop of a photo (1); 0 leaves them out.
     More of it clips saturated areas less and rounds ordinary photos more.
     """
 
     ranges: Ranges = "mse"
-    placement: Placement = "runtime"
+    placement: Placement = "inputs+outputs"
     patch_weight: float = 0.0
 
     def to_json(self) -> str:
@@ -44,7 +43,7 @@ class Scheme:
         if not isinstance(values, dict) or values.keys() != known:
             raise ArtifactError(f"A quantization scheme must hold exactly {sorted(known)}; found {text[:80]!r}.")
         _check_choice(values, "ranges", ("mse", "minmax"))
-        _check_choice(values, "placement", ("runtime", "inputs", "inputs+outputs"))
+        _check_choice(values, "placement", ("inputs", "inputs+outputs"))
         if not isinstance(values["patch_weight"], int | float) or not 0 <= values["patch_weight"] <= 1:
             raise ArtifactError(
                 f"Quantization scheme: patch_weight must be in 0..1; found {values['patch_weight']!r:.80}."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgesr.errors import UnknownName, Unsupported
 from edgesr.extras import require
 from edgesr.quantization.toolchain import quiet
-from edgesr.types import PRECISIONS, Precision, Request
+from edgesr.types import Io, Precision, Request, Size
 
 if TYPE_CHECKING:
     from edgesr.targets.base import Conversion, Target
@@ -21,16 +21,38 @@ if TYPE_CHECKING:
 class TargetInfo:
     """A row of the table. `packages`: imported before conversion, so that a missing one is named at once.
 
-    `runtime`: the package that runs the result on a device.
+    `runtime`: the package that runs the result in Python; None where only a device has it. `free_sizes`: whether height
+    and width may be free; where not, DEFAULT_SIZES stands for no size. `ios`: what the artifact may take and give.
     """
 
     name: str
     module: str
     extra: str
     packages: tuple[str, ...]
-    runtime: str
+    runtime: str | None
     precisions: tuple[Precision, ...]
     summary: str
+    free_sizes: bool = True
+    ios: tuple[Io, ...] = ("float32",)
+
+    def sizes(self, asked: tuple[Size, ...]) -> tuple[Size, ...]:
+        """The sizes of a request: those asked for, else free ones, else the default of targets that have none."""
+        return asked or (() if self.free_sizes else DEFAULT_SIZES)
+
+    def check(self, request: Request) -> None:
+        """Raise Unsupported for what this target does not have."""
+        if request.precision not in self.precisions:
+            raise Unsupported(f"{self.name} has no {request.precision}. It has: {', '.join(self.precisions)}.")
+        if request.io not in self.ios:
+            raise Unsupported(f"{self.name} has no {request.io} input and output. It has: {', '.join(self.ios)}.")
+        if not request.sizes and not self.free_sizes:
+            raise Unsupported(f"{self.name} needs fixed sizes: give one or more, for example 256x256.")
+
+
+DEFAULT_SIZES: tuple[Size, ...] = ((256, 256),)
+"""A tile of a photo: larger ones take more memory than a phone likes to give, smaller ones more of their border."""
+
+BASIC: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 _ROWS = (
@@ -40,7 +62,7 @@ _ROWS = (
         extra="onnxruntime",
         packages=("torch", "torchao", "onnx", "onnxscript", "onnxruntime"),
         runtime="onnxruntime",
-        precisions=PRECISIONS,
+        precisions=BASIC,
         summary="one ONNX file for ONNX Runtime: any CPU, Android, iOS, browsers",
     ),
     TargetInfo(
@@ -49,7 +71,7 @@ _ROWS = (
         extra="openvino",
         packages=("torch", "torchao", "onnx", "onnxscript"),
         runtime="openvino",
-        precisions=PRECISIONS,
+        precisions=BASIC,
         summary="OpenVINO IR (.xml, .bin): x86 and Arm CPUs",
     ),
 )
@@ -79,9 +101,7 @@ def convert(source: "Source", request: Request, folder: Path) -> "Conversion":
 
     Raises Unsupported for a precision or size that cannot be had, ConversionError(stage) if a toolchain fails.
     """
-    info = find(request.target)
-    if request.precision not in info.precisions:
-        raise Unsupported(f"{info.name} has no {request.precision}. It has: {', '.join(info.precisions)}.")
+    find(request.target).check(request)
     target = load(request.target)
     source.check(request)
     return target.convert(source, request, folder)

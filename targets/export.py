@@ -31,6 +31,14 @@ def free_sides() -> tuple[dict[int, Any]]:
     return ({2: torch.export.Dim("height", min=LOWER_BOUND), 3: torch.export.Dim("width", min=LOWER_BOUND)},)
 
 
+def to_program(network: nn.Module, size: Size | None = None) -> torch.export.ExportedProgram:
+    """The ATen graph of `network` for inputs of exactly `size`, or of free height and width."""
+    with stage("export"), torch.no_grad():
+        if size is None:
+            return torch.export.export(network, (example_input(),), dynamic_shapes=free_sides())
+        return torch.export.export(network, (torch.zeros(1, 3, *size),))
+
+
 def to_onnx(network: nn.Module) -> bytes:
     """The ONNX file of `network` (float32 (1, 3, H, W) in and out) with free height and width."""
     with stage("export"):

@@ -83,39 +83,6 @@ def quantized_convolutions(graph: GraphProto) -> Iterator[NodeProto]:
             yield node
 
 
-def without_output_rounding(model: ModelProto) -> ModelProto:
-    """Let everything but a convolution read what a convolution writes as it is, not rounded."""
-    graph = model.graph
-    made = producers(graph)
-    for node in graph.node:
-        if node.op_type != "Conv":
-            for index, name in enumerate(node.input):
-                node.input[index] = _behind_rounding(name, made)
-    return _without_dead_nodes(model)
-
-
-def _behind_rounding(name: str, made: Mapping[str, NodeProto]) -> str:
-    """The convolution's output that `name` is the rounded form of, else `name`."""
-    dequantize = made.get(name)
-    quantize = made.get(dequantize.input[0]) if dequantize and dequantize.op_type == "DequantizeLinear" else None
-    conv = made.get(quantize.input[0]) if quantize and quantize.op_type == "QuantizeLinear" else None
-    return conv.output[0] if conv and conv.op_type == "Conv" else name
-
-
-def _without_dead_nodes(model: ModelProto) -> ModelProto:
-    graph = model.graph
-    needed, alive = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
-        if needed & {*node.output}:
-            needed |= {*node.input}
-            alive.append(node)
-    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(alive))
-    graph.initializer.extend(constants)
-    return model
-
-
 def convolution_macs(content: bytes, scale: int) -> dict[str, int]:
     """Convolution name -> its share of the work: multiply-accumulates for a 64x64 input."""
     model = onnx.shape_inference.infer_shapes(fix_size(load(content), COUNTING_SIZE, scale), data_prop=True)

@@ -8,7 +8,6 @@ import onnx
 from onnx import ModelProto
 
 from edgesr.extras import require
-from edgesr.quantization.scheme import Placement
 from edgesr.quantization.toolchain import stage
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import Conversion, tensor_specs, versions
@@ -18,8 +17,6 @@ from edgesr.targets.source import Source
 from edgesr.types import Request
 
 MAIN = "model.onnx"
-NATIVE: Placement = "inputs+outputs"
-"""QLinearConv writes uint8: without rounding after a convolution ONNX Runtime computes it in float32."""
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 RENAMED = re.compile(r"_token_\d+$")
 """ONNX Runtime renames a convolution that it turns into an integer one: `node_conv2d_3_token_13`."""
@@ -29,7 +26,7 @@ FLOAT_STORAGE = "float16 weights and tensors; ONNX Runtime computes in float32 w
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.onnx` for `request` into `folder`."""
-    content = source.quantized_onnx(NATIVE) if request.precision == "int8" else source.float_onnx
+    content = source.quantized_onnx if request.precision == "int8" else source.float_onnx
     if request.precision == "fp16":
         with stage("float16"):
             content = to_float16(content)

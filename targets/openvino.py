@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgesr.quantization.scheme import Placement
 from edgesr.quantization.toolchain import stage
 from edgesr.runner.openvino import HINT, load_openvino, usable_hint
 from edgesr.targets import onnx_graph
@@ -14,8 +13,6 @@ from edgesr.targets.source import Source
 from edgesr.types import Precision, Request
 
 MAIN = "model.xml"
-NATIVE: Placement = "inputs"
-"""OpenVINO fuses the activation function behind a convolution and rounds after it, or not at all."""
 WEIGHTS = "model.bin"
 PACKAGES = ("torch", "onnx", "onnxscript", "openvino")
 NUMBERED = re.compile(r'<layer id="(\d+)" name="[A-Z][A-Za-z]*_\d+[^"]*" type="(\w+)"')
@@ -26,7 +23,7 @@ For int8 it made the network 1.3 to 1.7 times faster for 0.02 dB (2026.4)."""
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.xml` and `model.bin` for `request` into `folder`."""
-    content = source.quantized_onnx(NATIVE) if request.precision == "int8" else source.float_onnx
+    content = source.quantized_onnx if request.precision == "int8" else source.float_onnx
     if len(request.sizes) == 1:
         content = with_size(content, request.sizes[0], source.scale)
     openvino = load_openvino()
@@ -58,7 +55,7 @@ def _notes(source: Source, request: Request) -> tuple[str, ...]:
     hint = usable_hint(load_openvino().Core(), HINTS[request.precision])
     if request.precision == "fp16":
         return (f"float16 weights; computes in bfloat16 where the CPU has it, else float32 (on this CPU: {hint}).",)
-    share = integer_share(source.quantized_onnx(NATIVE), source.scale, hint)
+    share = integer_share(source.quantized_onnx, source.scale, hint)
     return (
         f"OpenVINO runs {share:.0%} of the convolution work (multiply-accumulates) in integer kernels and the rest of "
         f"the network in {hint}, measured on its own execution graph on this CPU.",

@@ -2,14 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from edgesr.errors import ConversionError, Unsupported
 from edgesr.quantization.calibration import Calibration
-from edgesr.quantization.scheme import Placement, Scheme
+from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.toolchain import stage
 from edgesr.types import Request
 
@@ -63,13 +62,9 @@ class Source:
 
         return to_onnx(self.network)
 
-    def scheme_for(self, native: Placement) -> Scheme:
-        """The scheme with its placement decided; `native` is what the target's runtime needs for integer kernels."""
-        return replace(self.scheme, placement=native) if self.scheme.placement == "runtime" else self.scheme
-
     @functools.cached_property
     def quantized(self) -> nn.Module:
-        """The one converted PT2E graph: roundings before and after every convolution, int8 weights."""
+        """The one converted PT2E graph: uint8 roundings around every convolution, int8 weights."""
         with stage("quantize"):
             from edgesr.quantization.graph import quantize
             from edgesr.targets.export import example_input, free_sides
@@ -77,7 +72,8 @@ class Source:
         return quantize(self.network, self.calibration, self.scheme, example_input(), free_sides(), self.progress)
 
     @functools.cached_property
-    def _rounded_onnx(self) -> bytes:
+    def quantized_onnx(self) -> bytes:
+        """QDQ ONNX of `quantized`, free height and width, weights stored as int8."""
         from edgesr.targets import onnx_graph
         from edgesr.targets.export import to_onnx
 
@@ -86,18 +82,12 @@ class Source:
         return content
 
     @functools.cached_property
-    def _input_rounded_onnx(self) -> bytes:
-        from edgesr.targets import onnx_graph
+    def quantized_signed(self) -> nn.Module:
+        """`quantized` with int8 activations instead of uint8: the same values, every zero point 128 lower."""
+        from edgesr.quantization.signed import to_signed
 
-        return onnx_graph.save(onnx_graph.without_output_rounding(onnx_graph.load(self._rounded_onnx)))
-
-    def quantized_onnx(self, native: Placement) -> bytes:
-        """QDQ ONNX of `quantized`, free height and width, weights stored as int8.
-
-        `native`: the placement with which the target's runtime computes on integers; the scheme may overrule it.
-        """
-        placement = native if self.scheme.placement == "runtime" else self.scheme.placement
-        return self._input_rounded_onnx if placement == "inputs" else self._rounded_onnx
+        with stage("quantize"):
+            return to_signed(self.quantized)
 
 
 def _check_finite(network: nn.Module) -> None:

@@ -37,7 +37,7 @@ PHOTOS = [photo(seed) for seed in range(5)]
 
 
 @functools.cache
-def tiny_source(placement: Any = "runtime") -> Source:
+def tiny_source(placement: Any = "inputs+outputs") -> Source:
     torch.manual_seed(0)
     network = plainusr.PlainUSR(plainusr.Config((16, 8), None), 2, train_form=True).fold()
     crops = calibration.from_images(PHOTOS, count=5, side_px=48)
@@ -152,7 +152,7 @@ def _rounding_error(values: Any, scale: Any, zero_point: Any) -> float:
 
 @pytest.mark.parametrize("placement", ["inputs", "inputs+outputs"])
 def test_every_quantized_weight_is_an_int8_constant_per_channel(placement: str) -> None:
-    model = onnx_graph.load(tiny_source(placement).quantized_onnx("inputs"))
+    model = onnx_graph.load(tiny_source(placement).quantized_onnx)
     made, constants = onnx_graph.producers(model.graph), onnx_graph.initializers(model.graph)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     assert list(onnx_graph.quantized_convolutions(model.graph)) == convolutions
@@ -167,7 +167,7 @@ def test_every_quantized_weight_is_an_int8_constant_per_channel(placement: str) 
 
 
 def test_image_keeps_all_of_its_256_values() -> None:
-    model = onnx_graph.load(tiny_source("inputs").quantized_onnx("inputs"))
+    model = onnx_graph.load(tiny_source("inputs").quantized_onnx)
     (first,) = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "image"]
     constants = onnx_graph.initializers(model.graph)
     assert constants[first.input[1]] == pytest.approx(1 / 255)
@@ -178,7 +178,7 @@ def test_placements_share_their_input_scales() -> None:
     """One set of scales: what ONNX Runtime needs on top changes nothing of what OpenVINO uses."""
     scales = []
     for placement in ("inputs", "inputs+outputs"):
-        graph = onnx_graph.load(tiny_source(placement).quantized_onnx("inputs")).graph
+        graph = onnx_graph.load(tiny_source(placement).quantized_onnx).graph
         made, constants = onnx_graph.producers(graph), onnx_graph.initializers(graph)
         scales.append(
             [float(constants[made[conv.input[0]].input[1]]) for conv in onnx_graph.quantized_convolutions(graph)]
@@ -187,12 +187,12 @@ def test_placements_share_their_input_scales() -> None:
 
 
 def test_input_placement_rounds_nothing_but_what_convolutions_read() -> None:
-    graph = onnx_graph.load(tiny_source("inputs").quantized_onnx("inputs")).graph
+    graph = onnx_graph.load(tiny_source("inputs").quantized_onnx).graph
     made = onnx_graph.producers(graph)
     rounded = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     readers = [node.op_type for node in graph.node for name in node.input if name in rounded]
     assert set(readers) == {"Conv"}
-    both = onnx_graph.load(tiny_source("inputs+outputs").quantized_onnx("inputs")).graph
+    both = onnx_graph.load(tiny_source("inputs+outputs").quantized_onnx).graph
     assert sum(node.op_type == "QuantizeLinear" for node in both.node) > sum(
         node.op_type == "QuantizeLinear" for node in graph.node
     )
@@ -228,7 +228,7 @@ def test_nan_weight_stops_before_any_toolchain() -> None:
 def test_fast_mode_of_onnxruntime_equals_its_unoptimised_mode(placement: str) -> None:
     """Float weights on the int8 grid would be quantized a second time: that cost 0.15 dB and must not come back."""
     runtime = pytest.importorskip("onnxruntime")
-    content = tiny_source(placement).quantized_onnx("inputs")
+    content = tiny_source(placement).quantized_onnx
     x = np.ascontiguousarray(photo(9).transpose(2, 0, 1)[None], dtype=np.float32) / 255
     with torch.no_grad():
         exact = tiny_source().network(torch.from_numpy(x)).numpy()
