@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesr.errors import ArtifactError, OutputError
+from edgesr.runner.opening import RUNTIMES
 from edgesr.types import Request, TensorSpec
 
 SCHEMA = 1
@@ -141,14 +142,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def latest(folder: Path) -> Path:
-    """The artifact in `folder` that was converted last. Raises ArtifactError if there is none."""
+    """The last converted artifact in `folder` that runs here. Raises ArtifactError if there is none."""
     whole = (path for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
-    manifests = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
-    if not manifests:
-        raise ArtifactError(
-            f"There is no artifact in {folder}. Make one, for example: edgesr convert bsrn-s --target openvino --int8"
-        )
-    return manifests[-1].parent
+    for path in sorted(whole, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if read_manifest(path.parent).request.target in RUNTIMES:
+            return path.parent
+    raise ArtifactError(
+        f"There is no artifact in {folder} that runs here. Make one, for example: edgesr convert bsrn-s --target "
+        "openvino --int8"
+    )
 
 
 def _manifest_json(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Nothing heavy is imported before a command runs: `edgesr --help` must start in u
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import click
 
 from edgesr import __version__
 from edgesr.errors import EdgesrError, UnknownName, UsageError
-from edgesr.types import PRECISIONS, Precision, Request, Size
+from edgesr.types import IOS, PRECISIONS, Io, Precision, Size
 
 INTERRUPTED = 130
 DEFAULT_OUT = Path("artifacts")
@@ -97,12 +97,22 @@ def targets(json_: bool) -> None:
     multiple=True,
     callback=_size,
     metavar="HxW",
-    help="Fixed input size; repeat for several (enumerated). Default: any size.",
+    help="Fixed input size; repeat for several (enumerated). Default: any size; 256x256 where a target needs one.",
+)
+@click.option(
+    "--io", type=click.Choice(IOS), default="float32", show_default=True, help="What the artifact takes and gives."
 )
 @click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")
 @click.option("--calib", type=FOLDER, help="Low-resolution photos for INT8 ranges (DIV2K's layout is recognised).")
 @click.option("--data", type=FOLDER, help="Image sets to verify on: SET/HR, SET/LRx4, or a folder of photos.")
 @click.option("--out", "-o", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Folder for the artifacts.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=1800,
+    show_default=True,
+    help="Seconds for one step of one artifact.",
+)
 @as_json
 def convert(
     model: str,
@@ -112,27 +122,30 @@ def convert(
     int8: bool,
     fp16: bool,
     sizes: tuple[Size, ...],
+    io: Io,
     weights: Path | None,
     calib: Path | None,
     data: Path | None,
     out: Path,
+    timeout: float,
     json_: bool,
 ) -> None:
-    """Convert MODEL, verify the result in its own runtime, keep it if it passes."""
+    """Convert MODEL, verify the result in its own runtime, keep it if it passes.
+
+    Each conversion runs in a process of its own. With --target all, what a target cannot do is a row with the reason.
+    """
     from edgesr.extras import require
     from edgesr.models.registry import find
-    from edgesr.pipeline import Session, convert_all
+    from edgesr.pipeline import Session, convert_all, plan
     from edgesr.report import table
-    from edgesr.targets import TARGETS
+    from edgesr.targets import INTEGER, TARGETS
     from edgesr.terminal import Terminal
 
     spec = find(model, scale)
     spec.check_sizes(sizes)
     precisions = _precisions((*precision, *["fp16"] * fp16, *["int8"] * int8))
-    requests = [
-        Request(spec.name, spec.scale, target, chosen, sizes) for target in _targets(targets_) for chosen in precisions
-    ]
-    require("torch", TARGETS[requests[0].target].extra)
+    planned = plan(spec.name, spec.scale, targets_, precisions, sizes, io)
+    require("torch", TARGETS[planned[0].request.target].extra)
     with Terminal() as terminal:
         session = Session(
             spec.name,
@@ -140,10 +153,11 @@ def convert(
             weights=weights,
             calib=calib,
             data=data,
-            int8="int8" in precisions,
+            int8=any(precision in INTEGER for precision in precisions),
+            timeout_s=timeout,
             listener=terminal,
         )
-        outcome = convert_all(session, requests, out)
+        outcome = convert_all(session, planned, out)
     _print(outcome.rows, json_, table)
     for artifact_row in outcome.rows:
         if artifact_row.status == "done":
@@ -305,13 +319,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(text: str, code: int) -> None:
     click.echo(f"Error: {text}", err=True)
     sys.exit(code)
-
-
-def _targets(names: Iterable[str]) -> list[str]:
-    from edgesr.targets import TARGETS, find
-
-    chosen = [name for given in names for name in (TARGETS if given == "all" else (find(given).name,))]
-    return list(dict.fromkeys(chosen))
 
 
 def _precisions(names: tuple[str, ...]) -> list[Precision]:

@@ -21,12 +21,11 @@ from edgesr.errors import EdgesrError
 from edgesr.extras import require
 from edgesr.images import Photo, write_photo
 from edgesr.listener import Listener
-from edgesr.pipeline import Session, convert_all
+from edgesr.pipeline import Session, convert_all, plan
 from edgesr.report import Row, decibels
 from edgesr.resize import resize_matlab
 from edgesr.runner import Runner, open_artifact
 from edgesr.terminal import Terminal
-from edgesr.types import PRECISIONS, Request
 from edgesr.upscale import Options, upscale_files
 
 MODEL = "bsrn-s"
@@ -56,10 +55,7 @@ def run(out: Path, listener: Listener) -> tuple[Sequence[Row], dict[str, float],
     """Rows, median milliseconds by slug, the size of the photo, and where the pictures are."""
     photo = require("skimage.data", "demo").chelsea()
     session = Session(MODEL, int8=True, listener=listener)
-    requests = [
-        Request(MODEL, 4, target, precision) for target in TARGETS for precision in PRECISIONS if precision != "fp16"
-    ]
-    outcome = convert_all(session, requests, out / "artifacts")
+    outcome = convert_all(session, plan(MODEL, 4, TARGETS, ("fp32", "int8")), out / "artifacts")
     if outcome.first_error is not None:
         raise outcome.first_error
     folders = {row.slug: out / "artifacts" / row.slug for row in outcome.rows}

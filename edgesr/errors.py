@@ -7,6 +7,7 @@ EdgesrError                     1
 ├── MissingExtra                3   an optional dependency is not installed; says the pip line
 ├── WeightsError                4   weights missing, damaged, hostile or of another model
 ├── ConversionError             5   a toolchain failed; names the stage
+│   └── Crashed                 5   the process of a step crashed or hung
 ├── ParityError                 6   the artifact does not compute what the network computes
 ├── QualityError                7   the artifact loses more dB than allowed
 ├── ArtifactError               8   an artifact folder is incomplete, changed or unreadable
@@ -68,6 +69,11 @@ class ConversionError(EdgesrError):
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(f"Conversion failed at stage {stage!r}: {message}")
         self.stage = stage
+
+
+class Crashed(ConversionError):
+    def __init__(self, message: str) -> None:
+        super().__init__("process", message)
 
 
 class ParityError(EdgesrError):

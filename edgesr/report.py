@@ -11,15 +11,26 @@ from edgesr.types import Request
 if TYPE_CHECKING:
     from rich.table import Table
 
-Status = Literal["done", "failed"]
-MARKS: dict[Status, str] = {"done": "✅", "failed": "❌"}
+Status = Literal["done", "impossible", "failed"]
+MARKS: dict[Status, str] = {"done": "✅", "impossible": "❎", "failed": "❌"}
+NOT_RUN = "not run here: only a device has this runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`seconds`: all of it; `convert_s` and `peak_mb`: of the process that converted, None if nothing was converted."""
+
+    seconds: float
+    convert_s: float | None = None
+    peak_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One artifact. PSNR is luma ("paper-y") against the ground truth, mean over the image sets of the proof;
     `fidelity_db` is RGB PSNR against the float32 network's own output; None where it was not measured or is infinite.
-    `seconds`: conversion and verification. `error`: why, where the status is "failed".
+    `seconds`: conversion and verification; `convert_s`, `peak_mb`: of the process that converted. `int8_share`,
+    `delegated_share`: parts of the convolutions' multiply-accumulates, 0 to 1. `error`: why, where it is not "done".
     """
 
     slug: str
@@ -30,7 +41,11 @@ class Row:
     status: Status
     seconds: float
     weights: str
+    convert_s: float | None = None
+    peak_mb: float | None = None
     bytes: int | None = None
+    int8_share: float | None = None
+    delegated_share: float | None = None
     parity_max_abs: int | None = None
     fidelity_db: float | None = None
     psnr_db: float | None = None
@@ -43,8 +58,8 @@ class Row:
     error: str | None = None
 
 
-def row(manifest: Manifest, seconds: float) -> Row:
-    """The row of a verified artifact."""
+def row(manifest: Manifest, cost: Cost) -> Row:
+    """The row of an artifact that is kept."""
     proof, request = manifest.proof, manifest.request
     sets = proof.sets if proof else ()
     worst = max(sets, key=lambda found: found.worst_drop_db, default=None)
@@ -57,7 +72,11 @@ def row(manifest: Manifest, seconds: float) -> Row:
         precision=request.precision,
         status="done",
         bytes=sum(entry.bytes for entry in manifest.files),
-        seconds=round(seconds, 2),
+        seconds=round(cost.seconds, 2),
+        convert_s=None if cost.convert_s is None else round(cost.convert_s, 2),
+        peak_mb=None if cost.peak_mb is None else round(cost.peak_mb),
+        int8_share=manifest.shares.get("int8_macs"),
+        delegated_share=manifest.shares.get("delegated_macs"),
         parity_max_abs=proof.parity_max_abs if proof else None,
         fidelity_db=proof.fidelity_db if proof else None,
         psnr_db=_mean([found.psnr_db for found in sets]),
@@ -67,11 +86,11 @@ def row(manifest: Manifest, seconds: float) -> Row:
         worst_drop_db=worst.worst_drop_db if worst else None,
         weights=manifest.weights.kind,
         sets=", ".join(f"{found.name} ({found.images})" for found in sets) or None,
-        runtime=", ".join(filter(None, (runtime.get("runtime"), runtime.get("precision")))) or None,
+        runtime=", ".join(filter(None, (runtime.get("runtime"), runtime.get("precision")))) or NOT_RUN,
     )
 
 
-def failed(request: Request, seconds: float, weights: str, error: Exception) -> Row:
+def without(request: Request, status: Status, seconds: float, weights: str, error: Exception) -> Row:
     """The row of a request that came to nothing."""
     return Row(
         slug=request.slug,
@@ -79,7 +98,7 @@ def failed(request: Request, seconds: float, weights: str, error: Exception) -> 
         scale=request.scale,
         target=request.target,
         precision=request.precision,
-        status="failed",
+        status=status,
         seconds=round(seconds, 2),
         weights=weights,
         error=str(error),
@@ -90,19 +109,21 @@ def table(rows: Sequence[Row]) -> "Table":
     """For a terminal."""
     from rich.table import Table
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    weights = ", ".join(dict.fromkeys(found.weights for found in rows))
+    drawn = Table(box=None, pad_edge=False, header_style="bold", caption=f"weights: {weights}", caption_justify="left")
     for name in ("", "artifact"):
         drawn.add_column(name, overflow="fold")
-    for name in ("KB", "max diff", "vs fp32 dB", "PSNR dB", "drop dB", "s"):
+    for name in ("KB", "max diff", "vs fp32 dB", "PSNR dB", "drop dB", "s", "MB"):
         drawn.add_column(name, justify="right")
-    drawn.add_column("weights")
+    drawn.add_column("ran in, or why not", overflow="fold")
     for found in rows:
         drawn.add_row(
             MARKS[found.status],
             found.slug,
             *(("", "", "", "", "") if found.bytes is None else _numbers(found)),
             f"{found.seconds:.1f}",
-            found.weights,
+            "" if found.peak_mb is None else f"{found.peak_mb:.0f}",
+            found.error or found.runtime,
         )
     return drawn
 
@@ -115,7 +136,8 @@ def _numbers(found: Row) -> tuple[str, ...]:
     drop = "" if found.psnr_drop_db is None else f"{found.psnr_drop_db:+.3f}"
     psnr = "" if found.psnr_db is None else f"{found.psnr_db:.3f}"
     parity = "" if found.parity_max_abs is None else f"{found.parity_max_abs}/255"
-    return f"{(found.bytes or 0) / 1000:.0f}", parity, decibels(found.fidelity_db), psnr, drop
+    fidelity = "" if found.parity_max_abs is None else decibels(found.fidelity_db)
+    return f"{(found.bytes or 0) / 1000:.0f}", parity, fidelity, psnr, drop
 
 
 def _mean(values: list[float]) -> float | None:

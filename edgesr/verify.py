@@ -96,8 +96,8 @@ def references(
                     f"{images.name}/{pair.name} is {low.shape[1]}x{low.shape[0]} at low resolution; this network needs "
                     f"at least {min_side_px} px on both sides. Take it out of the folder."
                 )
-            output = run(network, low)
-            quality = _psnr(output, high, scale)
+            output, high = _same_part(run(network, low), high)
+            quality = psnr_db(output, high, PROTOCOL, scale)
             found.append(Reference(images.name, pair.name, low, high, output, quality))
             listener.progress("float32 reference", len(found), total)
     return found
@@ -107,10 +107,10 @@ def prove(runner: Runner, expected: Sequence[Reference], listener: Listener) -> 
     """Run the artifact over the same images and compare."""
     parity, fidelity, drops = 0, [], []
     for index, reference in enumerate(expected):
-        output = run(runner, reference.low)
+        output, high = _same_part(run(runner, reference.low), reference.high)
         parity = max(parity, max_abs_255(output, reference.output))
         fidelity.append(psnr_db(output, reference.output, "rgb", runner.scale))
-        drops.append((reference, _psnr(output, reference.high, runner.scale)))
+        drops.append((reference, psnr_db(output, high, PROTOCOL, runner.scale)))
         listener.progress("verify in the runtime", index + 1, len(expected))
     worst = min(fidelity)
     finite = [value for value in fidelity if np.isfinite(value)]
@@ -155,23 +155,20 @@ def run(network: Network, low: Pixels) -> Pixels:
 
 
 def fit(low: Pixels, high: Pixels, scale: int, size: Size) -> tuple[Pixels, Pixels]:
-    """The centre of an image at exactly `size` (mirrored where it is smaller), with its part of the ground truth."""
-    high = _pad(high, (low.shape[0] * scale, low.shape[1] * scale))
-    low, high = _pad(low, size), _pad(high, (size[0] * scale, size[1] * scale))
-    top, left = ((low.shape[axis] - size[axis]) // 2 for axis in (0, 1))
-    rows, columns = slice(top * scale, (top + size[0]) * scale), slice(left * scale, (left + size[1]) * scale)
-    return low[top : top + size[0], left : left + size[1]], high[rows, columns]
+    """The centre of an image at exactly `size`, mirrored at the right and below where the image is smaller, and the
+    ground truth of what is not mirrored.
+    """
+    top, left = (max(0, length - wanted) // 2 for length, wanted in zip(low.shape[:2], size, strict=True))
+    low = low[top : top + size[0], left : left + size[1]]
+    height, width = low.shape[:2]
+    high = high[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+    return np.pad(low, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="symmetric"), high
 
 
-def _pad(image: Pixels, size: Size) -> Pixels:
-    missing = [(0, max(0, wanted - length)) for wanted, length in zip(size, image.shape[:2], strict=True)]
-    return np.pad(image, [*missing, (0, 0)], mode="symmetric")
-
-
-def _psnr(output: Pixels, high: Pixels, scale: int) -> float:
-    """Against the ground truth; both cut to the common size (HR sides need not be multiples of the scale)."""
+def _same_part(output: Pixels, high: Pixels) -> tuple[Pixels, Pixels]:
+    """Both cut to their common size: HR sides may be no multiples of the scale, inputs may be mirrored beyond them."""
     height, width = (min(a, b) for a, b in zip(output.shape[:2], high.shape[:2], strict=True))
-    return psnr_db(output[:height, :width], high[:height, :width], PROTOCOL, scale)
+    return output[:height, :width], high[:height, :width]
 
 
 def _set_quality(name: str, drops: Iterable[tuple[Reference, float]]) -> SetQuality:

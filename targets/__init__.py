@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ class TargetInfo:
 
     `runtime`: the package that runs the result in Python; None where only a device has it. `free_sizes`: whether height
     and width may be free; where not, DEFAULT_SIZES stands for no size. `ios`: what the artifact may take and give.
+    `withheld`: why a precision that one would expect is missing.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TargetInfo:
     summary: str
     free_sizes: bool = True
     ios: tuple[Io, ...] = ("float32",)
+    withheld: Mapping[Precision, str] = field(default_factory=dict)
 
     def sizes(self, asked: tuple[Size, ...]) -> tuple[Size, ...]:
         """The sizes of a request: those asked for, else free ones, else the default of targets that have none."""
@@ -42,7 +44,10 @@ class TargetInfo:
     def check(self, request: Request) -> None:
         """Raise Unsupported for what this target does not have."""
         if request.precision not in self.precisions:
-            raise Unsupported(f"{self.name} has no {request.precision}. It has: {', '.join(self.precisions)}.")
+            why = self.withheld.get(request.precision, "")
+            raise Unsupported(
+                f"{self.name} has no {request.precision}. It has: {', '.join(self.precisions)}. {why}".strip()
+            )
         if request.io not in self.ios:
             raise Unsupported(f"{self.name} has no {request.io} input and output. It has: {', '.join(self.ios)}.")
         if not request.sizes and not self.free_sizes:
@@ -51,6 +56,9 @@ class TargetInfo:
 
 DEFAULT_SIZES: tuple[Size, ...] = ((256, 256),)
 """A tile of a photo: larger ones take more memory than a phone likes to give, smaller ones more of their border."""
+
+INTEGER: tuple[Precision, ...] = ("int8", "int16x8")
+"""Precisions whose scales come from calibration."""
 
 BASIC: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 

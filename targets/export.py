@@ -1,5 +1,6 @@
 """PyTorch to ONNX: a small, checked, reproducible file without traces of the machine that made it."""
 
+import io
 from typing import Any
 
 import torch
@@ -37,6 +38,22 @@ def to_program(network: nn.Module, size: Size | None = None) -> torch.export.Exp
         if size is None:
             return torch.export.export(network, (example_input(),), dynamic_shapes=free_sides())
         return torch.export.export(network, (torch.zeros(1, 3, *size),))
+
+
+def save_module(graph: nn.Module) -> bytes:
+    """A graph of torch.export with free height and width, as the bytes of a .pt2 file."""
+    content = io.BytesIO()
+    program = to_program(graph)
+    with stage("save"):
+        torch.export.save(program, content)
+    return content.getvalue()
+
+
+def load_module(content: bytes) -> nn.Module:
+    """The graph that `save_module` wrote. For files of our own: it unpickles."""
+    with stage("load"):
+        module: nn.Module = torch.export.load(io.BytesIO(content)).module()
+    return module
 
 
 def to_onnx(network: nn.Module) -> bytes:

@@ -1,7 +1,10 @@
 """What every target starts from: one network, exported once per form and kept."""
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,8 +22,8 @@ Progress = Callable[[int, int], None]
 class Source:
     """One folded network at one scale, with what it needs for INT8.
 
-    Not a frozen value: it caches the exports, so that three precisions for two targets export twice, not six times.
-    The network must not be changed afterwards.
+    Not a frozen value: it keeps the exports, in memory and in the folder `store`, so that every target and every
+    process that gets a copy of it starts from the same ones. The network must not be changed afterwards.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Source:
         calibration: Calibration | None = None,
         scheme: Scheme | None = None,
         progress: Progress | None = None,
+        store: Path | None = None,
     ) -> None:
         """`network`: float32 (1, 3, H, W), RGB in [0, 1] -> (1, 3, scale * H, scale * W); sides >= `min_side_px`.
 
@@ -42,6 +46,12 @@ class Source:
         self.network = network.eval()
         self.name, self.scale, self.min_side_px = name, scale, min_side_px
         self.calibration, self.scheme, self.progress = calibration, scheme or Scheme(), progress
+        self.store = store
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the exports, which another process finds in `store` or makes again."""
+        kept = ("network", "name", "scale", "min_side_px", "calibration", "scheme", "store")
+        return {name: getattr(self, name) for name in kept} | {"progress": None}
 
     def check(self, request: Request) -> None:
         """Raise Unsupported if the request does not fit this network."""
@@ -52,7 +62,7 @@ class Source:
                 raise Unsupported(
                     f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
                 )
-        if request.precision == "int8" and self.calibration is None:
+        if request.precision in ("int8", "int16x8") and self.calibration is None:
             raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
 
     @functools.cached_property
@@ -60,14 +70,22 @@ class Source:
         """float32 ONNX, free height and width."""
         from edgesr.targets.export import to_onnx
 
-        return to_onnx(self.network)
+        return self._stored("float.onnx", lambda: to_onnx(self.network))
 
     @functools.cached_property
     def quantized(self) -> nn.Module:
-        """The one converted PT2E graph: uint8 roundings around every convolution, int8 weights."""
+        """The one converted PT2E graph: uint8 roundings around every convolution, int8 weights.
+
+        Always read back from its saved form, so that it is the same graph whoever made it.
+        """
         with stage("quantize"):
-            from edgesr.quantization.graph import quantize
-            from edgesr.targets.export import example_input, free_sides
+            from edgesr.targets import export
+        return export.load_module(self._stored("quantized.pt2", lambda: export.save_module(self._quantize())))
+
+    def _quantize(self) -> nn.Module:
+        from edgesr.quantization.graph import quantize
+        from edgesr.targets.export import example_input, free_sides
+
         assert self.calibration is not None, "checked by Source.check"
         return quantize(self.network, self.calibration, self.scheme, example_input(), free_sides(), self.progress)
 
@@ -77,7 +95,7 @@ class Source:
         from edgesr.targets import onnx_graph
         from edgesr.targets.export import to_onnx
 
-        content = to_onnx(self.quantized)
+        content = self._stored("quantized.onnx", lambda: to_onnx(self.quantized))
         onnx_graph.check_weights_are_int8(onnx_graph.load(content))
         return content
 
@@ -88,6 +106,17 @@ class Source:
 
         with stage("quantize"):
             return to_signed(self.quantized)
+
+    def _stored(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The content of `store/name`, made now if nobody made it before."""
+        if self.store is None:
+            return make()
+        path = self.store / name
+        if not path.exists():
+            unfinished = path.with_name(f"{name}.{os.getpid()}")
+            unfinished.write_bytes(make())
+            unfinished.replace(path)
+        return path.read_bytes()
 
 
 def _check_finite(network: nn.Module) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from edgesr.errors import UnknownName, Unsupported
+from edgesr.errors import Unsupported
 from edgesr.runner.contract import Runner
 from edgesr.runner.manifest import read_contents
 
@@ -23,14 +23,17 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Runner:
     """Check every file of the artifact in `folder` and load it into its runtime.
 
     `threads`: how many the runtime computes with; all that this process may use if None.
-    Raises ArtifactError (incomplete, changed, unreadable), UnknownName (target of a newer version) or MissingExtra.
+    Raises ArtifactError (incomplete, changed, unreadable), Unsupported (runs on a device only) or MissingExtra.
     """
     threads = _available_threads() if threads is None else threads
     if threads < 1:
         raise Unsupported(f"A runner needs at least one thread; asked for {threads}.")
     contents = read_contents(Path(folder))
     if contents.target not in RUNTIMES:
-        raise UnknownName("target", contents.target, RUNTIMES)
+        raise Unsupported(
+            f"{contents.target} artifacts run on their device, or need a newer edgesr. What runs here: "
+            f"{', '.join(RUNTIMES)}."
+        )
     runner: Runner = importlib.import_module(RUNTIMES[contents.target]).open_contents(contents, threads)
     return runner
 
