@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 
-.PHONY: demo test check format docs clean help
+.PHONY: demo test bench check format docs clean help
 
 docs: $(VENV)/.dev  ## write the tables of README.md (after make demo)
 	$(BIN)/python docs/generate.py --demo demo/report.json
@@ -21,6 +21,9 @@ demo: $(VENV)/.demo  ## convert bsrn-s to two targets, upscale a photo, print a 
 test: $(VENV)/.dev  ## the whole suite: fast cases, then full-size ones
 	$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.dev  ## time every graph form in every runtime installed here (10 minutes), write docs/bench.json
+	$(BIN)/python -m edgesr.bench.forms --out docs/bench.json
 
 check: $(VENV)/.dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -73,13 +73,17 @@ def models(json_: bool) -> None:
 
 
 @cli.command()
+@click.option("--explain", is_flag=True, help="What each target rewrites, and why; what it does not have, and why.")
 @as_json
-def targets(json_: bool) -> None:
+def targets(explain: bool, json_: bool) -> None:
     """List the formats that networks can be converted to."""
     from edgesr.targets import TARGETS
-    from edgesr.targets.listing import table
+    from edgesr.targets.listing import explained, explanation, table
 
-    _print(list(TARGETS.values()), json_, table)
+    if explain:
+        _print([explained(info) for info in TARGETS.values()], json_, explanation)
+    else:
+        _print(list(TARGETS.values()), json_, table)
 
 
 @cli.command()

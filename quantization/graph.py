@@ -1,5 +1,6 @@
 """Post-training quantization: export, observe, convert. The result is one PT2E graph for every target."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgesr.errors import ConversionError
+from edgesr.quantization.biases import round_biases
 from edgesr.quantization.calibration import Calibration, Pixels
 from edgesr.quantization.quantizer import ConvolutionQuantizer
 from edgesr.quantization.ranges import ActivationObserver
@@ -32,11 +34,13 @@ def quantize(
     `example`: an input for tracing; `dynamic_shapes`: which of its sides are free (torch.export).
     """
     with stage("quantize"):
-        exported = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes).module()
+        # A copy: the graph shares its parameters with what it was exported from, and biases are rounded in place.
+        exported = torch.export.export(copy.deepcopy(network), (example,), dynamic_shapes=dynamic_shapes).module()
         prepared = prepare_pt2e(exported, ConvolutionQuantizer(scheme))
     _observe(prepared, calibration, scheme.patch_weight, progress)
     with stage("quantize"):
         converted: nn.Module = convert_pt2e(prepared)
+        round_biases(converted)
     return converted
 
 

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
 from torch import fx, nn
 
 DECOMPOSED = torch.ops.quantized_decomposed

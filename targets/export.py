@@ -52,6 +52,8 @@ def save_module(graph: nn.Module) -> bytes:
 def load_module(content: bytes) -> nn.Module:
     """The graph that `save_module` wrote. For files of our own: it unpickles."""
     with stage("load"):
+        import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
+
         module: nn.Module = torch.export.load(io.BytesIO(content)).module()
     return module
 

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -108,7 +109,8 @@ def require_runtime(target: str) -> None:
 
         load_openvino()
     else:
-        pytest.importorskip(target, reason=f"needs edgesr[{target}]")
+        info = find(target)
+        pytest.importorskip(info.runtime or info.packages[-1], reason=f"needs edgesr[{info.extra}]")
 
 
 def bytes_of(image: Array) -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -122,15 +124,17 @@ def psnr_db(a: Array, b: Array) -> float:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fp32_equals_the_network_at_free_sizes(tmp_path: Path, name: str, target: str) -> None:
-    runner = make(tmp_path, name, target, "fp32")
     least = MIN_SIDE_PX[name]
-    for height, width in ((least, least), (least, 50), (33, 47), (64, 31), (97, 80)):
+    sizes = ((least, least), (least, 50), (33, 47), (64, 31), (97, 80))
+    free = find(target).free_sizes
+    runner = make(tmp_path, name, target, "fp32", () if free else sizes)
+    for height, width in sizes:
         x = photo(height, height, width)
         result = runner(x)
         assert result.shape == (1, 3, SCALE * height, SCALE * width)
         difference = np.abs(bytes_of(result) - bytes_of(expected(name, x)))
         assert difference.max() <= 1, f"{height}x{width}: {np.bincount(difference.ravel())}"
-    with pytest.raises(Unsupported, match=f"at least {least} px"):
+    with pytest.raises(Unsupported, match=f"at least {least} px" if free else f"does not take {least - 1}x40"):
         runner(photo(0, least - 1, 40))
 
 
@@ -166,8 +170,9 @@ def test_enumerated_sizes_take_each_of_them_only(tmp_path: Path, target: str) ->
     ],
 )
 def test_lower_precision_stays_close_at_any_size(tmp_path: Path, name: str, precision: str, target: str) -> None:
-    runner = make(tmp_path, name, target, precision)
-    for height, width in ((MIN_SIDE_PX[name], 33), (61, 77)):
+    sizes = ((MIN_SIDE_PX[name], 33), (61, 77))
+    runner = make(tmp_path, name, target, precision, () if find(target).free_sizes else sizes)
+    for height, width in sizes:
         x = photo(height, height, width)
         found = psnr_db(runner(x), expected(name, x))
         assert found > FLOORS_DB[precision], f"{height}x{width}: {found:.1f} dB"
@@ -208,7 +213,7 @@ def test_conversion_is_silent_reproducible_and_tells_nothing_of_this_machine(
     for index, each in enumerate((source("plainusr"), twin())):
         folder = tmp_path / str(index)
         folder.mkdir()
-        made = convert(each, Request("plainusr", SCALE, target, precision), folder)
+        made = convert(each, Request("plainusr", SCALE, target, precision, find(target).sizes(())), folder)
         assert sorted(path.name for path in folder.iterdir()) == sorted(made.files)
         contents.append([(folder / name).read_bytes() for name in made.files])
     assert contents[0] == contents[1]
@@ -221,13 +226,14 @@ def test_conversion_is_silent_reproducible_and_tells_nothing_of_this_machine(
 def test_conversion_says_what_it_made(tmp_path: Path, target: str) -> None:
     require_runtime(target)
     made = convert(source("plainusr"), Request("plainusr", SCALE, target, "int8", ((20, 30),)), tmp_path)
-    assert made.inputs[0].shape == (1, 3, 20, 30)
-    assert made.outputs[0].shape == (1, 3, 40, 60)
+    channels_last = made.inputs[0].layout == "NHWC"
+    assert made.inputs[0].shape == ((1, 20, 30, 3) if channels_last else (1, 3, 20, 30))
+    assert made.outputs[0].shape == ((1, 40, 60, 3) if channels_last else (1, 3, 40, 60))
     assert (made.inputs[0].name, made.outputs[0].name) == ("image", "upscaled")
     assert made.main in made.files
     assert made.runtime_options["min_side_px"] == "7"
-    assert {"torch", "onnx", "torchao"} <= made.toolchain.keys()
-    assert "100% of the convolution work" in made.notes[0]
+    assert {"torch", "torchao"} <= made.toolchain.keys()
+    assert re.search(r"\b(9\d|100)% of the convolution work", made.notes[0])
 
 
 def test_gelu_is_one_node() -> None:

@@ -69,12 +69,13 @@ class ESA(nn.Module):
         self.conv3_ = BSConvU(inner, inner, linear=slim)
         self.conv_f = Pointwise(inner, inner, linear=slim)
         self.conv4 = Pointwise(inner, channels, linear=slim)
+        self.gelu = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         full = self.conv1(x)
         small = F.max_pool2d(self.conv2(full), kernel_size=7, stride=3)
-        small = F.gelu(self.conv_max(small))
-        small = self.conv3_(F.gelu(self.conv3(small)))
+        small = self.gelu(self.conv_max(small))
+        small = self.conv3_(self.gelu(self.conv3(small)))
         small = F.interpolate(small, x.shape[2:], mode="bilinear", align_corners=False)
         return torch.sigmoid(self.conv4(small + self.conv_f(full)))
 
@@ -169,10 +170,11 @@ class BSRN(Network):
 class SplitPointwise(nn.Module):
     """1x1 convolution over a concatenation, written as a sum of 1x1 convolutions of its parts: no concat is stored."""
 
-    def __init__(self, source: Pointwise, parts: int) -> None:
+    def __init__(self, kernel: Tensor, bias: Tensor | None, parts: int) -> None:
+        """`kernel`: (out, in, 1, 1) over the concatenation of `parts` tensors of equal width."""
         super().__init__()
-        kernels = source.kernel().detach().chunk(parts, dim=1)
-        biases = [source.bias, *[None] * (parts - 1)]
+        kernels = kernel.detach().chunk(parts, dim=1)
+        biases = [bias, *[None] * (parts - 1)]
         self.parts = nn.ModuleList(_conv(kernel, bias) for kernel, bias in zip(kernels, biases, strict=True))
 
     def forward(self, parts: list[Tensor]) -> Tensor:
@@ -188,7 +190,7 @@ class FoldedESDB(nn.Module):
         self.distil = nn.ModuleList(_fold_pointwise(c) for c in (block.c1_d, block.c2_d, block.c3_d))
         self.refine = nn.ModuleList(_fold_separable(c) for c in (block.c1_r, block.c2_r, block.c3_r))
         self.last = _fold_separable(block.c4)
-        self.fuse = SplitPointwise(block.c5, 4)
+        self.fuse = SplitPointwise(block.c5.kernel(), block.c5.bias, 4)
         self.esa = _fold_esa(block.esa)
         self.out: nn.Module
         if hasattr(block, "cw"):
@@ -196,13 +198,14 @@ class FoldedESDB(nn.Module):
             self.out = _conv(kernel, block.conv_out.bias)
         else:
             self.out = _copy(block.cca)
+        self.gelu = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         refined, distilled = x, []
         for distil, refine in zip(self.distil, self.refine, strict=True):
-            distilled.append(F.gelu(distil(refined)))
-            refined = F.gelu(refine(refined) + refined)
-        fused = self.fuse([*distilled, F.gelu(self.last(refined))])
+            distilled.append(self.gelu(distil(refined)))
+            refined = self.gelu(refine(refined) + refined)
+        fused = self.fuse([*distilled, self.gelu(self.last(refined))])
         return self.out(fused * self.esa(fused)) + x
 
 
@@ -216,9 +219,10 @@ class FoldedBSRN(nn.Module):
         self.head = nn.Sequential(_conv(kernel, source.fea_conv.pw.bias), _copy(source.fea_conv.dw))
         blocks = [source.get_submodule(f"B{index + 1}") for index in range(source.config.blocks)]
         self.blocks = nn.ModuleList(FoldedESDB(block) for block in blocks if isinstance(block, ESDB))
-        self.fuse = SplitPointwise(source.c1, len(blocks))
+        self.fuse = SplitPointwise(source.c1.kernel(), source.c1.bias, len(blocks))
         self.refine = _fold_separable(source.c2)
         self.upsample = _copy(source.upsampler.upsampleOneStep)
+        self.gelu = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         shallow = self.head(x)
@@ -226,7 +230,7 @@ class FoldedBSRN(nn.Module):
         for block in self.blocks:
             deep = block(deep)
             trunk.append(deep)
-        return self.upsample(self.refine(F.gelu(self.fuse(trunk))) + shallow)
+        return self.upsample(self.refine(self.gelu(self.fuse(trunk))) + shallow)
 
 
 def forms(config: Config, scale: int) -> dict[str, Network]:

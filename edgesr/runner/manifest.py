@@ -23,7 +23,10 @@ MANIFEST_LIMIT_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A checked artifact: facts from the manifest, and the checked bytes of every file."""
+    """A checked artifact: facts from the manifest, and the checked bytes of every file.
+
+    `files`: by name relative to the artifact, with forward slashes. `main`: one of them or a folder of some.
+    """
 
     target: str
     precision: str
@@ -46,7 +49,7 @@ def read_contents(folder: Path) -> Contents:
     options = {key: str(value) for key, value in _get(manifest, "runtime_options", dict).items()}
     files = {_file_name(entry): _read_file(folder, entry) for entry in _get(manifest, "files", list)}
     main = _get(manifest, "main", str)
-    if main not in files:
+    if main not in files and not any(name.startswith(f"{main}/") for name in files):
         raise ArtifactError(f"{MANIFEST} opens {main!r}, which is not among its files: {', '.join(files) or 'none'}.")
     return Contents(
         target=_get(request, "target", str),
@@ -97,18 +100,22 @@ def _positive(value: int, key: str) -> int:
 
 
 def _file_name(entry: Any) -> str:
-    """The entry's name if it is a plain file name: no folder, no drive, nothing that leaves the artifact."""
+    """The entry's name, relative with forward slashes, if every part of it is plain: nothing leaves the artifact."""
     name: str = _get(_object(entry, "files"), "name", str)
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0"):
-        raise ArtifactError(f"{MANIFEST}: {name!r} is not a plain file name; files of an artifact lie in its folder.")
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or any(sign in name for sign in "\\:\0"):
+        raise ArtifactError(
+            f"{MANIFEST}: {name!r:.80} is not a plain file name; files of an artifact lie in its folder."
+        )
     return name
 
 
 def _read_file(folder: Path, entry: dict[str, Any]) -> bytes:
     name, expected, size = _file_name(entry), _get(entry, "sha256", str), _get(entry, "bytes", int)
     path = folder / name
-    if path.is_symlink():
-        raise ArtifactError(f"{name} is a symbolic link; files of an artifact lie in its folder.")
+    inside = list(path.parents)[: name.count("/")]
+    if any(part.is_symlink() for part in (path, *inside)):
+        raise ArtifactError(f"{name} is or lies behind a symbolic link; files of an artifact lie in its folder.")
     try:
         found_size = path.stat().st_size
         if not path.is_file() or found_size != size:

@@ -50,7 +50,7 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
         session = runtime.InferenceSession(contents.files[contents.main], options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ArtifactError(f"ONNX Runtime {runtime.__version__} cannot load {contents.main}: {error}") from error
-    _check_names(session, contents)
+    check_names(session, contents)
     facts = {
         "runtime": f"onnxruntime {runtime.__version__}",
         "precision": PRECISIONS.get(contents.precision, contents.precision),
@@ -61,7 +61,8 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
     )
 
 
-def _check_names(session: Any, contents: Contents) -> None:
+def check_names(session: Any, contents: Contents) -> None:
+    """Raise ArtifactError unless the session has exactly the tensors that the manifest names."""
     found = [node.name for node in session.get_inputs()], [node.name for node in session.get_outputs()]
     expected = [contents.input_name], [contents.output_name]
     if found != expected:

@@ -14,6 +14,11 @@ RUNTIMES: Mapping[str, str] = MappingProxyType(
     {
         "onnxruntime": "edgesr.runner.onnxruntime",
         "openvino": "edgesr.runner.openvino",
+        "tensorrt": "edgesr.runner.tensorrt",
+        "coreml": "edgesr.runner.coreml",
+        "ncnn": "edgesr.runner.ncnn",
+        "executorch": "edgesr.runner.executorch",
+        "tflite": "edgesr.runner.tflite",
     }
 )
 """Target -> module with `open_contents(contents, threads) -> Runner`; imported when first needed."""

@@ -1,0 +1,113 @@
+"""ExecuTorch with XNNPACK on the CPU.
+
+ExecuTorch's Python runtime imports torch itself and takes torch tensors; on a phone its C++ runtime needs neither.
+"""
+
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgesr.errors import ArtifactError
+from edgesr.extras import require
+from edgesr.runner.contract import Array, InputRule
+from edgesr.runner.manifest import Contents
+from edgesr.types import Size
+
+IDENTIFIER = b"ET12"
+"""At byte 4 of a program: the file type and version of its flatbuffer."""
+
+EXTENDED_HEADER = struct.Struct("<4sIQQQ")
+"""At byte 8: b"eh00", its own length, then in bytes the program's size, where its segments begin and their size."""
+
+METHOD = "forward"
+FLOAT32 = 6
+"""ExecuTorch's number for the type."""
+
+PRECISIONS = {"fp32": "float32", "int8": "int8 convolutions, float32 for the operators between them"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A method and the program whose memory it uses: without it the process would crash."""
+
+    method: Any
+    program: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuTorchRunner:
+    scale: int
+    accepts: InputRule
+    _programs: Mapping[Size, Loaded]
+    _torch: Any
+    _facts: dict[str, str]
+
+    def __call__(self, x: Array) -> Array:
+        """float32 (1, 3, H, W), RGB in [0, 1] -> float32 (1, 3, scale * H, scale * W), not clipped."""
+        self.accepts.check(x)
+        loaded = self._programs[x.shape[2], x.shape[3]]
+        image = self._torch.tensor(np.ascontiguousarray(x))
+        upscaled: Array = np.array(loaded.method.execute([image])[0].numpy())
+        return upscaled
+
+    def describe(self) -> dict[str, str]:
+        return dict(self._facts)
+
+
+def open_contents(contents: Contents, threads: int) -> ExecuTorchRunner:
+    """Load every program from its checked bytes. `threads` holds for all ExecuTorch programs of the process."""
+    torch = require("torch", "executorch")
+    runtime = _runtime(threads)
+    version = require("executorch.version", "executorch").__version__
+    programs = {}
+    for name, content in contents.files.items():
+        size, loaded = _load(runtime, name, content, version)
+        programs[size] = loaded
+    if not contents.accepts.sizes or set(programs) != set(contents.accepts.sizes):
+        found = ", ".join(f"{height}x{width}" for height, width in programs)
+        raise ArtifactError(f"The programs do not match the manifest: {contents.accepts} expected, {found} found.")
+    facts = {
+        "runtime": f"executorch {version}, XNNPACK",
+        "precision": PRECISIONS.get(contents.precision, contents.precision),
+        "threads": str(threads),
+    }
+    return ExecuTorchRunner(contents.scale, contents.accepts, programs, torch, facts)
+
+
+def _runtime(threads: int) -> Any:
+    with warnings.catch_warnings():
+        # The whole runtime calls itself experimental when it is imported.
+        warnings.simplefilter("ignore")
+        runtime = require("executorch.runtime", "executorch").Runtime.get()
+        bindings = require("executorch.extension.pybindings.portable_lib", "executorch")
+    bindings._unsafe_reset_threadpool(threads)
+    return runtime
+
+
+def _load(runtime: Any, name: str, content: bytes, version: str) -> tuple[Size, Loaded]:
+    """The method of a program and the size that it takes."""
+    _check_complete(name, content)
+    try:
+        program = runtime.load_program(content)
+        method = program.load_method(METHOD)
+        meta = method.metadata.input_tensor_meta(0)
+    except Exception as error:
+        raise ArtifactError(f"ExecuTorch {version} cannot load {name}: {error}") from error
+    shape = tuple(meta.sizes())
+    if len(shape) != 4 or shape[:2] != (1, 3) or meta.dtype() != FLOAT32:
+        raise ArtifactError(f"{name} does not take one float32 (1, 3, height, width) image; it takes {shape}.")
+    return (shape[2], shape[3]), Loaded(method, program)
+
+
+def _check_complete(name: str, content: bytes) -> None:
+    """Raise ArtifactError before native code reads a file that is none of its own, or ends early."""
+    if content[4:8] != IDENTIFIER or len(content) < 8 + EXTENDED_HEADER.size:
+        raise ArtifactError(f"{name} is not an ExecuTorch program of the version {IDENTIFIER.decode()}.")
+    magic, _, program_size, segments_at, segments_size = EXTENDED_HEADER.unpack_from(content, 8)
+    expected = max(program_size, segments_at + segments_size)
+    if magic != b"eh00" or len(content) < expected:
+        raise ArtifactError(f"{name} is incomplete: {expected} bytes expected, {len(content)} found.")

@@ -1,0 +1,37 @@
+"""Biases as integer kernels add them: whole steps of the accumulator."""
+
+from typing import Any
+
+import torch
+import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
+from torch import fx, nn
+
+CONVOLUTION = torch.ops.aten.conv2d.default
+QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+
+
+@torch.no_grad()
+def round_biases(graph: nn.Module) -> None:
+    """Round, in place, the bias of every convolution that is rounded on both sides to input step times weight step.
+
+    Every integer kernel does so, and a hundredth of a step is enough to turn some roundings over, which later
+    convolutions amplify: with it in the graph all targets compute the same numbers, and verification sees its cost.
+    """
+    assert isinstance(graph, fx.GraphModule)
+    for node in graph.graph.nodes:
+        if node.target is not CONVOLUTION or len(node.args) < 3 or node.args[2] is None:
+            continue
+        if all(reader.target is QUANTIZE for reader in node.users):
+            source, weight, bias = node.args[:3]
+            unit = source.args[1] * _tensor(graph, weight.args[1]).double()
+            values = _tensor(graph, bias)
+            values.copy_((values.double() / unit).round() * unit)
+
+
+def _tensor(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    """The parameter or buffer that a get_attr node reads."""
+    owner: Any = graph
+    for name in str(node.target).split("."):
+        owner = getattr(owner, name)
+    assert isinstance(owner, torch.Tensor)
+    return owner

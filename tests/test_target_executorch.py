@@ -1,0 +1,323 @@
+"""ExecuTorch: exact rewrites, what the delegates take, INT8 as the quantized graph says, hostile files."""
+
+import functools
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs edgesr[export]")
+pytest.importorskip("torchao", reason="needs edgesr[export]")
+pytest.importorskip("executorch", reason="needs edgesr[executorch]")
+
+from edgesr.errors import ArtifactError, Unsupported  # noqa: E402
+from edgesr.models import bsrn, plainusr  # noqa: E402
+from edgesr.quantization import calibration  # noqa: E402
+from edgesr.quantization.toolchain import stage  # noqa: E402
+from edgesr.runner import Array, InputRule  # noqa: E402
+from edgesr.runner.executorch import ExecuTorchRunner, open_contents  # noqa: E402
+from edgesr.runner.manifest import Contents  # noqa: E402
+from edgesr.targets import convert, find  # noqa: E402
+from edgesr.targets import executorch as target  # noqa: E402
+from edgesr.targets import executorch_rewrites as rewrites  # noqa: E402
+from edgesr.targets.executorch_delegates import measure, without_random_names  # noqa: E402
+from edgesr.targets.export import to_program  # noqa: E402
+from edgesr.targets.source import Source  # noqa: E402
+from edgesr.types import Request, Size  # noqa: E402
+
+torch.set_num_threads(1)
+SHARED = Path(__file__).parents[2] / "shared"
+SIZE = (33, 40)
+NETWORKS = {
+    "plainusr": lambda: plainusr.forms(plainusr.Config((16, 8), None), 2)["train"],
+    "plainusr-lia": lambda: plainusr.forms(plainusr.Config((12, 8), 4, 1), 2)["train"],
+    "bsrn-slim": lambda: bsrn.forms(bsrn.Config(16, 1, True), 2)["train"],
+    "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), 2)["train"],
+}
+
+
+def photo(seed: int, height: int, width: int) -> Array:
+    """float32 (1, 3, H, W) in [0, 1]: 8-bit values, coarse shapes and fine noise."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((3, height, width))
+    for cell, strength in ((24, 90), (8, 40), (2, 12)):
+        coarse = random.normal(size=(3, height // cell + 2, width // cell + 2)) * strength
+        image += np.kron(coarse, np.ones((1, cell, cell)))[:, :height, :width]
+    return (np.clip(np.round(image + 120), 0, 255)[None] / 255).astype(np.float32)
+
+
+@functools.cache
+def source(name: str) -> Source:
+    torch.manual_seed(2)
+    images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
+    crops = calibration.from_images(images, count=4, side_px=64)
+    return Source(NETWORKS[name]().eval().fold(), name=name, scale=2, min_side_px=15, calibration=crops)
+
+
+def run(network: Any, x: Array) -> Array:
+    with torch.no_grad():
+        result: Array = network(torch.from_numpy(x)).numpy()
+    return result
+
+
+def psnr_db(a: Array, b: Array) -> float:
+    return float(10 * np.log10(1 / max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
+
+
+def contents(files: dict[str, bytes], sizes: tuple[Size, ...] = (SIZE,), precision: str = "fp32") -> Contents:
+    rule = InputRule(sizes, 15)
+    return Contents("executorch", precision, 2, rule, next(iter(files)), "image", "upscaled", {}, files)
+
+
+def opened(folder: Path, name: str, precision: Any, sizes: tuple[Size, ...] = (SIZE,)) -> ExecuTorchRunner:
+    made = convert(source(name), Request(name, 2, "executorch", precision, sizes), folder)
+    files = {file: (folder / file).read_bytes() for file in made.files}
+    return open_contents(contents(files, sizes, precision), threads=1)
+
+
+@functools.cache
+def program_bytes() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        convert(source("plainusr"), Request("plainusr", 2, "executorch", "fp32", (SIZE,)), Path(folder))
+        return (Path(folder) / "model.pte").read_bytes()
+
+
+def operators(program: Any) -> list[str]:
+    return [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("form", ["network", "quantized_signed"])
+@pytest.mark.parametrize("rewrite", [row.name for row in rewrites.REWRITES])
+def test_each_rewrite_changes_no_bit(name: str, form: str, rewrite: str) -> None:
+    network = getattr(source(name), form)
+    program = to_program(network, SIZE)
+    for row in rewrites.REWRITES:
+        getattr(rewrites, row.name)(program)
+        if row.name == rewrite:
+            break
+    program.graph_module.graph.lint()
+    x = photo(7, *SIZE)
+    assert np.array_equal(run(program.module(), x), run(network, x))
+
+
+def test_rewrites_leave_what_they_promise() -> None:
+    program = rewrites.rewrite(to_program(source("plainusr").quantized_signed, SIZE))
+    names = operators(program)
+    assert "aten.split_with_sizes.default" not in names
+    assert names.count("aten.slice.Tensor") == 5
+    for node in program.graph.nodes:
+        if node.target is rewrites.DEQUANTIZE:
+            assert len(node.users) == 1
+        if node.target is rewrites.ATEN.slice.Tensor and node.args[0].target is rewrites.DEQUANTIZE:
+            (reader,) = node.users
+            assert reader.args[1:] == node.args[0].args[1:]
+        if node.target is rewrites.ATEN.cat.default:
+            (reader,) = node.users
+            assert all(part.args[1:] == reader.args[1:] for part in node.args[0])
+
+
+def test_rewriting_twice_changes_nothing_more_in_a_float_network() -> None:
+    program = rewrites.rewrite(to_program(source("plainusr").network, SIZE))
+    before = operators(program)
+    assert operators(rewrites.rewrite(program)) == before
+
+
+def test_table_lists_the_rewrites_in_use() -> None:
+    assert target.REWRITES is rewrites.REWRITES
+    for row in target.REWRITES:
+        assert callable(getattr(rewrites, row.name))
+        assert row.why.endswith(".")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("name", ["plainusr-lia", pytest.param("bsrn", marks=pytest.mark.slow), "bsrn-slim"])
+def test_everything_is_delegated_and_computes_the_graph(tmp_path: Path, name: str, precision: Any) -> None:
+    made = convert(source(name), Request(name, 2, "executorch", precision, (SIZE,)), tmp_path)
+    assert made.shares["delegated_macs"] == 1
+    assert made.shares.get("int8_macs", 1) == 1
+    assert "nothing left" in made.notes[0]
+    runner = open_contents(contents({"model.pte": (tmp_path / "model.pte").read_bytes()}, precision=precision), 1)
+    x = photo(5, *SIZE)
+    exact = run(source(name).network if precision == "fp32" else source(name).quantized, x)
+    assert psnr_db(runner(x), exact) > (90 if precision == "fp32" else 48)
+
+
+def test_an_operator_that_xnnpack_lacks_is_counted_and_still_right(tmp_path: Path) -> None:
+    class Cosh(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 3, 1)
+
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.interpolate(self.last(torch.cosh(self.first(x))), scale_factor=2)
+
+    torch.manual_seed(3)
+    network = Source(Cosh().eval(), name="cosh", scale=2, min_side_px=15)
+    made = convert(network, Request("cosh", 2, "executorch", "fp32", (SIZE,)), tmp_path)
+    assert made.shares["delegated_macs"] == 1
+    assert "1 aten.cosh.default" in made.notes[0]
+    assert "2 pieces" in made.notes[0]
+    runner = open_contents(contents({"model.pte": (tmp_path / "model.pte").read_bytes()}), 1)
+    x = photo(5, *SIZE)
+    assert np.allclose(runner(x), run(network.network, x), atol=1e-5)
+
+
+def test_share_counts_convolutions_that_fell_out() -> None:
+    """A convolution outside of every delegate counts as not delegated, by its multiply-accumulates."""
+    with stage("lower"):
+        from executorch.exir import to_edge_transform_and_lower
+
+        network = source("plainusr").network
+        edge = to_edge_transform_and_lower(to_program(network, SIZE), partitioner=[])
+    found = measure(edge.exported_program().graph_module)
+    weights = sum(module.weight.numel() for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    assert (found.delegated, found.integer, found.delegates) == (0, 0, 0)
+    assert found.macs == weights * SIZE[0] * SIZE[1]
+    assert found.left["aten.convolution.default"] == sum(
+        isinstance(module, torch.nn.Conv2d) for module in network.modules()
+    )
+
+
+def test_enumerated_sizes_are_one_program_each(tmp_path: Path) -> None:
+    sizes = ((20, 16), (16, 20))
+    runner = opened(tmp_path, "plainusr", "fp32", sizes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_16x20.pte", "model_20x16.pte"]
+    for size in (*sizes, *sizes):
+        x = photo(1, *size)
+        assert np.allclose(runner(x), run(source("plainusr").network, x), atol=1e-4)
+    with pytest.raises(Unsupported, match="20x16 or 16x20"):
+        runner(photo(1, 16, 16))
+
+
+def test_results_and_inputs_belong_to_the_caller(tmp_path: Path) -> None:
+    runner = opened(tmp_path, "plainusr", "fp32")
+    first_input, second_input = photo(1, *SIZE), photo(2, *SIZE)
+    first = runner(first_input)
+    kept = first.copy()
+    second = runner(second_input)
+    assert np.array_equal(first, kept)
+    assert not np.array_equal(first, second)
+    first_input.flags.writeable = False
+    assert np.array_equal(runner(first_input), kept)
+    strided = np.ascontiguousarray(first_input.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert np.array_equal(runner(strided), kept)
+    assert runner.describe()["threads"] == "1"
+    assert runner.describe()["runtime"].startswith("executorch 1.")
+
+
+@pytest.mark.parametrize("length", [0, 7, 40, 100, -1, -4096])
+def test_a_file_that_ends_early_is_refused(length: int) -> None:
+    with pytest.raises(ArtifactError, match=r"model\.pte"):
+        open_contents(contents({"model.pte": program_bytes()[:length]}), 1)
+
+
+@pytest.mark.parametrize("content", [b"PK\3\4" + bytes(200), bytes(5000), b"\x3c\0\0\0ET12eh00" + b"\xff" * 400])
+def test_a_file_that_is_no_program_is_refused(content: bytes) -> None:
+    with pytest.raises(ArtifactError, match=r"model\.pte"):
+        open_contents(contents({"model.pte": content}), 1)
+
+
+def test_a_broken_table_in_a_program_is_refused() -> None:
+    content = bytearray(program_bytes())
+    content[64:600] = b"\x7f" * 536
+    with pytest.raises(ArtifactError, match="cannot load"):
+        open_contents(contents({"model.pte": bytes(content)}), 1)
+
+
+def test_programs_of_other_sizes_than_the_manifest_says_are_refused() -> None:
+    with pytest.raises(ArtifactError, match=r"16x16.*33x40 found"):
+        open_contents(contents({"model.pte": program_bytes()}, ((16, 16),)), 1)
+    made = contents({"model.pte": program_bytes()})
+    with pytest.raises(ArtifactError, match="do not match"):
+        open_contents(replace(made, accepts=InputRule((), 15)), 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("device", ["coreml", "vulkan"])
+def test_programs_for_devices(tmp_path: Path, device: str, precision: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    if device == "coreml":
+        pytest.importorskip("coremltools", reason="needs edgesr[executorch-coreml]")
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    contents = []
+    for part in ("a", "b"):
+        folder = tmp_path / part
+        folder.mkdir()
+        request = Request("plainusr", 2, f"executorch-{device}", precision, (SIZE,))
+        made = convert(source("plainusr"), request, folder)
+        contents.append((folder / made.main).read_bytes())
+    assert contents[0] == contents[1]
+    assert capfd.readouterr() == ("", "")
+    assert str(tmp_path).encode() not in contents[0]
+    plan = deserialize_pte_binary(contents[0]).program.execution_plan[0]
+    assert [delegate.id.lower() for delegate in plan.delegates] == [f"{device}backend"]
+    assert plan.operators == []
+    assert made.shares["delegated_macs"] == 1
+    assert made.shares.get("int8_macs", 1) == 1
+    assert "not run" in made.notes[1]
+
+
+def test_device_programs_are_opened_nowhere_here() -> None:
+    from edgesr.runner.opening import RUNTIMES
+
+    for device in ("coreml", "vulkan"):
+        assert find(f"executorch-{device}").runtime is None
+        assert f"executorch-{device}" not in RUNTIMES
+
+
+def test_conversion_leaves_the_root_logger_as_it_was(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    convert(source("plainusr"), Request("plainusr", 2, "executorch-vulkan", "fp32", (SIZE,)), tmp_path)
+    assert (root.level, list(root.handlers)) == before
+
+
+def test_random_names_become_the_same_for_the_same_content() -> None:
+    def package(first: str, second: str, weights: bytes) -> bytes:
+        bodies = {first: '{\n"name": "weights"\n}', second: '{\n"name": "model.mlmodel"\n}'}
+        entries = ", ".join(f'"{name}": {bodies[name]}' for name in sorted(bodies))
+        return f"{entries} {json.dumps({'root': second})}".encode() + weights
+
+    a, b = "0d2c0868-ba9a-46e0-9e83-1613977ac456", "31f9ba9c-faeb-4008-b9d8-032846c7caa7"
+    one = without_random_names(package(a, b, b"1"))
+    assert one == without_random_names(package(b, a, b"1"))
+    assert one != without_random_names(package(a, b, b"2"))[: len(one)]
+    assert len(one) == len(package(a, b, b"1"))
+    assert a.encode() not in one
+
+
+def test_free_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="fixed sizes"):
+        convert(source("plainusr"), Request("plainusr", 2, "executorch", "fp32"), tmp_path)
+    with pytest.raises(Unsupported, match="no float16 GELU"):
+        convert(source("plainusr"), Request("plainusr", 2, "executorch", "fp16", (SIZE,)), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plainusr-t", "bsrn-s"])
+def test_int8_on_photos_is_what_the_quantized_graph_says(tmp_path: Path, name: str) -> None:
+    folder = SHARED / "data" / "eval" / "Set5" / "LRx4"
+    if not folder.exists():
+        pytest.skip(f"needs the photos in {folder}")
+    from edgesr.datasets import images_in, read_rgb
+    from edgesr.pipeline import Session
+
+    photos = [read_rgb(file)[:56, :56] for file in images_in(folder)]
+    network = Session(name, 4, calib=SHARED / "data" / "calib", int8=True).source
+    convert(network, Request(name, 4, "executorch", "int8", ((56, 56),)), tmp_path)
+    made = contents({"model.pte": (tmp_path / "model.pte").read_bytes()}, ((56, 56),), "int8")
+    runner = open_contents(made, 1)
+    for image in photos:
+        x = np.ascontiguousarray(image.transpose(2, 0, 1)[None]).astype(np.float32) / 255
+        found, exact = runner(x), run(network.quantized, x)
+        off = np.bincount(
+            np.abs(np.round(np.clip(found, 0, 1) * 255) - np.round(np.clip(exact, 0, 1) * 255)).astype(int).ravel()
+        )
+        assert psnr_db(found, exact) > 48, off
