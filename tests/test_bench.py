@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
 
 from edgesr.bench import forms as bench  # noqa: E402
 from edgesr.bench.interleave import Plan, Samples, interleave, speedup  # noqa: E402
-from edgesr.bench.official import OfficialSource, official  # noqa: E402
+from edgesr.bench.official import PlainSource, official  # noqa: E402
 from edgesr.errors import EdgesrError, OutputError, Unsupported  # noqa: E402
 from edgesr.models import bsrn, plainusr  # noqa: E402
 
@@ -109,7 +109,7 @@ def test_official_graph_of_another_network_is_not_made_up() -> None:
 
 def operators(opset: int) -> list[str]:
     network = bsrn.forms(bsrn.Config(16, 1, True), 2)["train"].eval()
-    source = OfficialSource(official(network, network.fold()), (32, 40), opset, name="bsrn", scale=2, min_side_px=15)
+    source = PlainSource(official(network, network.fold()), (32, 40), opset, name="bsrn", scale=2, min_side_px=15)
     model = onnx.load_from_string(source.float_onnx)
     assert model.opset_import[0].version == opset
     return [node.op_type for node in model.graph.node]

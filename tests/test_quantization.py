@@ -245,3 +245,30 @@ def test_fast_mode_of_onnxruntime_equals_its_unoptimised_mode(placement: str) ->
 def test_folder_holds_no_script_that_shadows_a_package() -> None:
     names = {path.stem for path in (Path(__file__).parents[1] / "quantization").glob("*.py")}
     assert not names & {"torch", "torchao", "onnx", "types", "json"}
+
+
+class DeadChannel(torch.nn.Module):
+    """Its second channel is its bias alone; the third's weights are next to nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 12, 1)
+        with torch.no_grad():
+            self.first.weight[1], self.first.weight[2] = 0, 1e-12
+            self.first.bias.copy_(torch.tensor([0.1, 0.5, -0.25]))  # type: ignore[union-attr]
+
+    def forward(self, x: Any) -> Any:
+        return torch.nn.functional.pixel_shuffle(self.last(self.first(x)), 2)
+
+
+def test_a_channel_that_is_its_bias_alone_fits_the_accumulator() -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network, crops = DeadChannel(), calibration.from_images(PHOTOS, count=5, side_px=48)
+    source = Source(network, name="dead", scale=2, min_side_px=1, calibration=crops)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    x = PHOTOS[0].transpose(2, 0, 1)[None].astype(np.float32) / 255
+    session = runtime.InferenceSession(source.quantized_onnx, providers=["CPUExecutionProvider"])
+    exact = network(torch.from_numpy(x)).detach().numpy()
+    assert np.abs(session.run(None, {"image": x})[0] - exact).max() < 0.03
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -24,7 +24,7 @@ from rich.table import Table
 from torch import nn
 
 from edgesr.bench.interleave import CLOCKS, Clock, Plan, Ratio, Samples, interleave, speedup
-from edgesr.bench.official import OfficialSource, official, plain_conversion
+from edgesr.bench.official import PlainSource, official, plain_conversion
 from edgesr.datasets import generated_pictures
 from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError, OutputError, WeightsError
@@ -50,8 +50,9 @@ TOLERANCE = 2 / 255
 """Largest difference from the network that a float32 variant may have: a graph that computes something else would be
 timed for nothing."""
 
+OPSETS = {"opset 18": 18, "opset 20": 20}
 OFFICIAL: tuple[str, ...] = ("official", "opset 18")
-OFFICIAL_OPSETS: dict[tuple[str, ...], int] = {OFFICIAL: 18, ("official", "opset 20"): 20}
+OFFICIALS: tuple[tuple[str, ...], ...] = (OFFICIAL, ("official", "opset 20"))
 ROUNDED_OUTSIDE = "uint8_by_numpy"
 FLOAT_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("fp32", "fp16")}
 """Of other targets only fp32 is timed. OpenVINO computes fp16 artifacts in bfloat16 where the CPU has it."""
@@ -120,12 +121,13 @@ class Subject:
 
     def source(self, forms: tuple[str, ...]) -> Source:
         if forms not in self._sources:
-            self._sources[forms] = self._official(forms) if forms in OFFICIAL_OPSETS else self._ours(forms)
+            self._sources[forms] = self._plain(forms) if {*forms} & {*OPSETS} else self._ours(forms)
         return self._sources[forms]
 
-    def _official(self, forms: tuple[str, ...]) -> Source:
-        opset, least = OFFICIAL_OPSETS[forms], self.spec.min_side_px
-        return OfficialSource(self.official, SIZE, opset, name=self.spec.name, scale=SCALE, min_side_px=least)
+    def _plain(self, forms: tuple[str, ...]) -> Source:
+        opset, least = OPSETS[forms[-1]], self.spec.min_side_px
+        network = self.official if forms in OFFICIALS else self._network(forms)
+        return PlainSource(network, SIZE, opset, name=self.spec.name, scale=SCALE, min_side_px=least)
 
     def _ours(self, forms: tuple[str, ...]) -> Source:
         return Source(
@@ -152,12 +154,12 @@ class Subject:
         return tuple(name for name in FORMS[target] if name in mine)
 
     def variants(self) -> Iterator[Variant]:
-        """Everything that is timed: official, each choice turned over, all of them, uint8 output, INT8."""
+        """All that is timed: official, each choice turned over, all of them, plain exports, uint8 output, INT8."""
         for target in FORMS:
             precisions = FLOAT_PRECISIONS.get(target, ("fp32",))
             for precision in precisions:
                 if target in ONNX_TARGETS:
-                    yield from (Variant(target, precision, forms) for forms in OFFICIAL_OPSETS)
+                    yield from (Variant(target, precision, forms) for forms in OFFICIALS)
                 for forms in self._combinations(target):
                     yield Variant(target, precision, forms)
             yield Variant(target, "int8", self.taken(target))
@@ -169,6 +171,7 @@ class Subject:
             if target in ONNX_TARGETS or len({*forms} - {*taken}) <= 1:
                 yield forms
         if target in ONNX_TARGETS:
+            yield from ((*taken, opset) for opset in OPSETS)
             yield (*taken, uint8_output.__name__)
             yield (*taken, ROUNDED_OUTSIDE)
 
@@ -206,7 +209,7 @@ def open_variant(source: Source, variant: Variant, threads: int) -> Runner:
     """Convert through the target and load through the runner of this kit, as a user's artifact would be."""
     request = Request(source.name, source.scale, variant.target, variant.precision, (SIZE,))
     with stage("prepare"), tempfile.TemporaryDirectory() as name:
-        plain = isinstance(source, OfficialSource)
+        plain = isinstance(source, PlainSource)
         made = plain_conversion(source, request, Path(name)) if plain else convert(source, request, Path(name))
         contents = Contents(
             target=request.target,
@@ -276,7 +279,7 @@ def summarize(subject: Subject, samples: dict[Variant, Samples], skipped: dict[s
     choices, int8 = [], []
     for variant in samples:
         taken = variant._replace(forms=subject.taken(variant.target))
-        if taken not in samples or variant.forms in OFFICIAL_OPSETS:
+        if taken not in samples or variant.forms in OFFICIALS:
             continue
         if variant.precision != "int8" and variant != taken and len({*variant.forms} ^ {*taken.forms}) == 2:
             choices.append(compare(taken, variant))

@@ -65,7 +65,7 @@ def official(network: nn.Module, folded: nn.Module) -> nn.Module:
     raise Unsupported(f"The official graph of {type(network).__name__} is not written down.")
 
 
-class OfficialSource(Source):
+class PlainSource(Source):
     """A source whose ONNX file is a plain `torch.onnx.export` at one opset and one fixed size."""
 
     def __init__(self, network: nn.Module, size: Size, opset: int, *, name: str, scale: int, min_side_px: int) -> None:

@@ -219,8 +219,8 @@ def _gelu_exact(x: Array) -> Array:
 def _gelu_tanh(x: Array) -> Array:
     cube = x * x * x
     inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * cube)
-    half = x * np.float32(0.5)
-    result: Array = half * (np.float32(1) + np.tanh(inner))
+    curve: Array = np.tanh(inner)
+    result: Array = np.float32(0.5) * x * (np.float32(1) + curve)
     return result
 
 
