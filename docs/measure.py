@@ -1,6 +1,6 @@
-"""Converts every network to every target and notes what came out in docs/targets.json (docs/targets.md shows it).
+"""Converts every network to every target and notes what came out in docs/targets/MODEL.json (docs/targets.md shows it).
 
-python docs/measure.py --calib DIR --data DIR --set Set5 [--model bsrn-s ...]
+python docs/measure.py --calib DIR --data DIR --set Set5 [--model bsrn-s ...] [--target coreml ...]
 
 Goes on where it was interrupted; `--again` measures rows anew that are there already.
 """
@@ -8,7 +8,6 @@ Goes on where it was interrupted; `--again` measures rows anew that are there al
 import json
 import platform
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError
 from edgesr.models.registry import SPECS
 from edgesr.pipeline import Planned, Session, convert_all, plan
-from edgesr.targets import BASIC
+from edgesr.targets import BASIC, TARGETS
 from edgesr.terminal import Terminal
 
 ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "docs" / "targets.json"
+RECORDS = ROOT / "docs" / "targets"
 SCALE = 4
 MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE)
 
@@ -33,13 +32,17 @@ MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE)
 @click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--set", "sets", multiple=True, default=("Set5",), show_default=True)
+@click.option("--target", "only", multiple=True, type=click.Choice(list(TARGETS)), default=tuple(TARGETS))
 @click.option("--again", is_flag=True)
-def main(models: tuple[str, ...], calib: Path, data: Path, sets: tuple[str, ...], again: bool) -> None:
-    record = read()
+def main(
+    models: tuple[str, ...], calib: Path, data: Path, sets: tuple[str, ...], only: tuple[str, ...], again: bool
+) -> None:
     with Terminal() as terminal, tempfile.TemporaryDirectory() as name:
         chosen = _only(data, sets, Path(name) / "data")
         for model in models:
-            missing = list(_missing(record, model, again))
+            rows = read(model)
+            wanted = [item for item in planned(model) if item.request.target in only]
+            missing = [item for item in wanted if again or item.request.slug not in rows]
             if not missing:
                 continue
             try:
@@ -48,20 +51,24 @@ def main(models: tuple[str, ...], calib: Path, data: Path, sets: tuple[str, ...]
                 raise click.ClickException(str(error)) from error
             for item in missing:
                 (row,) = convert_all(session, [item], Path(name) / "artifacts").rows
-                record["rows"][row.slug] = asdict(row)
-                record |= {"machine": machine(), "sets": " and ".join(sets)}
-                write(record)
+                rows[row.slug] = asdict(row) | {"machine": machine()}
+                write(model, rows)
 
 
-def read() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {"rows": {}}
+def read(model: str) -> dict[str, Any]:
+    """Rows by slug."""
+    path = RECORDS / f"{model}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
-def write(record: dict[str, Any]) -> None:
-    unfinished = RECORD.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(RECORD)
+def write(model: str, rows: dict[str, Any]) -> None:
+    """In the order of the table of targets, whatever was measured first."""
+    RECORDS.mkdir(exist_ok=True)
+    ordered = {slug: rows[slug] for item in planned(model) if (slug := item.request.slug) in rows}
+    unfinished = RECORDS / f"{model}.tmp"
+    unfinished.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(RECORDS / f"{model}.json")
 
 
 def machine() -> str:
@@ -71,10 +78,6 @@ def machine() -> str:
 
 def planned(model: str) -> list[Planned]:
     return plan(model, SCALE, ["all"], BASIC)
-
-
-def _missing(record: dict[str, Any], model: str, again: bool) -> Iterable[Planned]:
-    return (item for item in planned(model) if again or item.request.slug not in record["rows"])
 
 
 def _only(data: Path, sets: tuple[str, ...], place: Path) -> Path:

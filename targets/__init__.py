@@ -111,7 +111,7 @@ _ROWS = (
         precisions=("fp32", "int8"),
         summary="ExecuTorch (.pte) with XNNPACK: Arm and x86 CPUs of phones",
         free_sizes=False,
-        withheld={"fp16": "XNNPACK has no float16 GELU: BSRN-S fell into 32 pieces and ran 6 times slower than in fp32."},
+        withheld={"fp16": "XNNPACK has no float16 GELU: BSRN-S fell into 32 pieces, 6 times slower than in fp32."},
     ),
     TargetInfo(
         name="executorch-coreml",

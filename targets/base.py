@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from edgesr.targets.rewrite import Rewrite
 from edgesr.targets.source import Source
 from edgesr.types import Io, Request, TensorSpec
 
@@ -41,7 +42,12 @@ class Conversion:
 
 
 class Target(Protocol):
-    """A module of this package. A protocol because each needs another toolchain, imported only when it is used."""
+    """A module of this package. A protocol because each needs another toolchain, imported only when it is used.
+
+    REWRITES: what it changes in a network, for `edgesr targets --explain`.
+    """
+
+    REWRITES: tuple[Rewrite, ...]
 
     def convert(self, source: Source, request: Request, folder: Path) -> Conversion:
         """Write `request` into `folder`; the request was checked against the table and the network."""

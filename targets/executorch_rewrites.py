@@ -22,20 +22,29 @@ SPLIT = ATEN.split_with_sizes.default
 SELECTIONS = (ATEN.slice.Tensor, ATEN.max_pool2d.default)
 """Operators whose output values are all among their input values."""
 
+XNNPACK = ("executorch",)
+
 REWRITES = (
-    Rewrite("split_to_slices", "XNNPACK has no split: as slices the network stays in one delegate (PlainUSR 1.6x)."),
+    Rewrite(
+        "split_to_slices",
+        "XNNPACK has no split: as slices the network stays in one delegate (PlainUSR 1.6x).",
+        XNNPACK,
+    ),
     Rewrite(
         "keep_grid_of_selections",
         "an integer slice or max pooling must keep scale and zero point, or the program does not load: it is rounded "
         "to the grid that it is on, and to the next one afterwards.",
+        XNNPACK,
     ),
     Rewrite(
         "quantize_before_concat",
         "an integer concat needs one scale for all parts, or the program does not load: they are rounded before it.",
+        XNNPACK,
     ),
     Rewrite(
         "one_dequantize_per_reader",
         "XNNPACK takes a dequantize either as float or as integer: readers of both kinds need one each.",
+        XNNPACK,
     ),
 )
 

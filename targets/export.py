@@ -4,15 +4,17 @@ import io
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from edgesr.quantization.toolchain import stage
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import INPUT_NAME, OUTPUT_NAME
 from edgesr.types import Size
 
-OPSET = 20
-"""The first with a Gelu node; below it GELU becomes five nodes that ONNX Runtime does not fuse back (1.4x slower)."""
+OPSET = 18
+OPSET_WITH_GELU = 20
+"""The first with a Gelu node; below it GELU becomes five nodes that ONNX Runtime does not fuse back. Where there is no
+GELU the older one is better: ONNX Runtime 1.31 pools several times slower from opset 19 on (`make bench`)."""
 
 EXAMPLE_SIDES = (48, 40)
 """Unlike, so that the exporter cannot take one side for the other; above its lower bound of 32."""
@@ -50,29 +52,34 @@ def save_module(graph: nn.Module) -> bytes:
 
 
 def load_module(content: bytes) -> nn.Module:
-    """The graph that `save_module` wrote. For files of our own: it unpickles."""
+    """The graph that `save_module` wrote, for every size that its operators take. For our own files: it unpickles."""
     with stage("load"):
         import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
 
-        module: nn.Module = torch.export.load(io.BytesIO(content)).module()
+        module: fx.GraphModule = torch.export.load(io.BytesIO(content)).module()
+        for node in list(module.graph.nodes):
+            if node.target == "_guards_fn":
+                module.graph.erase_node(node)  # refuses sides below LOWER_BOUND, a bound of the exporter only
+        module.recompile()
     return module
 
 
 def to_onnx(network: nn.Module) -> bytes:
     """The ONNX file of `network` (float32 (1, 3, H, W) in and out) with free height and width."""
+    program = to_program(network)
     with stage("export"):
-        program: Any = torch.onnx.export(
-            network,
-            (example_input(),),
+        has_gelu = any(node.target is torch.ops.aten.gelu.default for node in program.graph.nodes)
+        written: Any = torch.onnx.export(
+            program,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=OPSET_WITH_GELU if has_gelu else OPSET,
             external_data=False,
             verbose=False,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
             dynamic_shapes=free_sides(),
         )
-        model = program.model_proto
+        model = written.model_proto
     return onnx_graph.save(onnx_graph.clean(model))
 
 

@@ -40,9 +40,10 @@ def table(rows: Sequence[TargetInfo]) -> "Table":
 def explained(info: TargetInfo) -> Explained:
     """Imports the target's toolchain, since its rewrites stand in its module."""
     try:
-        return Explained(info, load(info.name).REWRITES)
+        rewrites = load(info.name).REWRITES
     except MissingExtra as error:
         return Explained(info, missing=str(error))
+    return Explained(info, tuple(each for each in rewrites if info.name in (each.targets or (info.name,))))
 
 
 def explanation(rows: Sequence[Explained]) -> "Group":

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """`name`: the function that does it. `why`: what the runtime lacks or runs faster, in words."""
+    """`name`: the function that does it. `why`: what the runtime lacks or runs faster, in words. `targets`: whom it is
+    for, where not every target of its module.
+    """
 
     name: str
     why: str
+    targets: tuple[str, ...] = ()

@@ -4,10 +4,7 @@ Written here and not by litert_torch because the file must hold the scales of th
 that tflite_runtime 2.14 knows, and no transposes.
 """
 
-import copy
 from pathlib import Path
-
-from torch import fx, nn
 
 from edgesr.quantization.toolchain import stage
 from edgesr.targets.base import Conversion, tensor_specs, versions
@@ -52,24 +49,11 @@ def lower(source: Source, request: Request, size: Size) -> tuple[bytes, Lowering
     """The file for inputs of exactly `size`, and what is known of it."""
     network = source.network
     if request.precision == "int8":
-        _ = source.quantized  # loads torchao, which registers the operators that the signed form names
-        with stage("quantize"):
-            network = without_guards(source.quantized_signed)
+        network = source.quantized_signed
     program = to_program(network, size)
     with stage("lower"):
         graph = Lowering(program, RULES, request.io, "float16" if request.precision == "fp16" else "float32")
         return graph.run(), graph
-
-
-def without_guards(graph: nn.Module) -> nn.Module:
-    """A copy that takes any size: the free-size export checks its own lower bound of 32, which the network has not."""
-    free = copy.deepcopy(graph)
-    assert isinstance(free, fx.GraphModule)
-    for node in list(free.graph.nodes):
-        if node.target == "_guards_fn":
-            free.graph.erase_node(node)
-    free.recompile()
-    return free
 
 
 def _notes(request: Request, graph: Lowering) -> tuple[str, ...]:

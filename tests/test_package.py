@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -119,3 +120,16 @@ def test_without_torch_the_pip_line_is_given(command: str, tmp_path: Path) -> No
     assert done.returncode == 3, done.stderr
     assert "pip install 'edgesr[" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif("EDGESR_REQUIRE_TARGETS" not in os.environ, reason="CI sets EDGESR_REQUIRE_TARGETS")
+def test_on_ci_every_toolchain_is_installed() -> None:
+    from edgesr.doctor import diagnose
+    from edgesr.targets import TARGETS
+
+    states = {state.target: state for state in diagnose().targets}
+    assert states.keys() == TARGETS.keys()
+    assert {name: state.packages for name, state in states.items() if not state.can_convert} == {}
+    assert {name for name, state in states.items() if not state.can_run} == {
+        name for name, info in TARGETS.items() if info.runtime is None
+    }

@@ -1,11 +1,14 @@
 """What is converted, in which order, and what becomes of what cannot be had."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edgesr.errors import UnknownName, Unsupported
 from edgesr.pipeline import plan
 from edgesr.targets import DEFAULT_SIZES, TARGETS
+from edgesr.targets.listing import explained
 from edgesr.types import PRECISIONS
 from edgesr.verify import fit
 
@@ -59,3 +62,14 @@ def test_images_are_fitted_to_a_size_and_only_what_is_real_is_compared(height: i
     assert np.array_equal(fitted[:real_height, :real_width], truth[::2, ::2])
     if height < 32:
         assert np.array_equal(fitted[height], fitted[height - 1])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_rewrite_is_a_function_or_module_of_the_target(target: str) -> None:
+    """What `edgesr targets --explain` lists exists under that name."""
+    row = explained(TARGETS[target])
+    if row.missing:
+        pytest.skip(row.missing)
+    sources = "".join(path.read_text() for path in (Path(__file__).parents[1] / "targets").glob("*.py"))
+    assert all(f"def {each.name}(" in sources or f"class {each.name}(" in sources for each in row.rewrites)
+    assert all(each.why for each in row.rewrites)

@@ -51,8 +51,8 @@ class NcnnRunner:
 
 def open_contents(contents: Contents, threads: int) -> NcnnRunner:
     """Load both files from their checked bytes, after checking all that ncnn takes on trust."""
-    layers, weights = _checked(contents)
     runtime = require("ncnn", "ncnn")
+    layers, weights = _checked(contents)
     network = runtime.Net()
     _set_options(network.opt, contents.precision, threads)
     status = network.load_param_mem(contents.files[contents.main].decode("ascii"))
