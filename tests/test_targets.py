@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from edgesr.models import bsrn, plainusr  # noqa: E402
 from edgesr.quantization import calibration  # noqa: E402
 from edgesr.quantization.toolchain import stage  # noqa: E402
 from edgesr.runner import Array, Runner, open_artifact  # noqa: E402
-from edgesr.targets import TARGETS, convert, find, onnx_graph  # noqa: E402
+from edgesr.targets import BASIC, TARGETS, convert, find, onnx_graph  # noqa: E402
 from edgesr.targets.export import to_onnx  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
 from edgesr.types import Request, Size  # noqa: E402
@@ -39,6 +40,9 @@ NETWORKS = {
     "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), 2)["train"],
 }
 SCALE = 2
+RUNNING = [name for name, row in TARGETS.items() if row.runtime is not None]
+"""Targets whose artifacts run in Python; tests/test_target_executorch.py looks into those of the other ones."""
+PAIRS = [(target, precision) for target in RUNNING for precision in BASIC if precision in TARGETS[target].precisions]
 
 FLOORS_DB = {"fp16": 50.0, "int8": 28.0}
 """PSNR against float32 with random weights: bfloat16 keeps 8 bits of a number, INT8 is a sanity check."""
@@ -110,7 +114,8 @@ def require_runtime(target: str) -> None:
         load_openvino()
     else:
         info = find(target)
-        pytest.importorskip(info.runtime or info.packages[-1], reason=f"needs edgesr[{info.extra}]")
+        assert info.runtime is not None
+        pytest.importorskip(info.runtime, reason=f"needs edgesr[{info.extra}]")
 
 
 def bytes_of(image: Array) -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -121,7 +126,7 @@ def psnr_db(a: Array, b: Array) -> float:
     return float(10 * np.log10(1 / max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fp32_equals_the_network_at_free_sizes(tmp_path: Path, name: str, target: str) -> None:
     least = MIN_SIDE_PX[name]
@@ -138,7 +143,7 @@ def test_fp32_equals_the_network_at_free_sizes(tmp_path: Path, name: str, target
         runner(photo(0, least - 1, 40))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 @pytest.mark.parametrize("name", ["plainusr-lia", "bsrn-slim"])
 def test_fixed_size_takes_that_size_only(tmp_path: Path, name: str, target: str) -> None:
     runner = make(tmp_path, name, target, "fp32", [(21, 38)])
@@ -148,7 +153,7 @@ def test_fixed_size_takes_that_size_only(tmp_path: Path, name: str, target: str)
         runner(photo(3, 38, 21))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 def test_enumerated_sizes_take_each_of_them_only(tmp_path: Path, target: str) -> None:
     runner = make(tmp_path, "plainusr", target, "fp32", [(7, 9), (40, 24)])
     for size in ((7, 9), (40, 24), (7, 9)):
@@ -158,17 +163,14 @@ def test_enumerated_sizes_take_each_of_them_only(tmp_path: Path, target: str) ->
         runner(photo(4, 24, 40))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        *((name, "fp16") for name in NETWORKS),
-        ("plainusr", "int8"),
-        ("plainusr-lia", "int8"),
-        pytest.param("bsrn-slim", "int8", marks=pytest.mark.slow),
-        pytest.param("bsrn", "int8", marks=pytest.mark.slow),
-    ],
-)
+def lower_precisions() -> Iterable[Any]:
+    for (target, precision), name in itertools.product(PAIRS, NETWORKS):
+        slow = precision == "int8" and name.startswith("bsrn")
+        if precision != "fp32":
+            yield pytest.param(name, precision, target, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(("name", "precision", "target"), list(lower_precisions()))
 def test_lower_precision_stays_close_at_any_size(tmp_path: Path, name: str, precision: str, target: str) -> None:
     sizes = ((MIN_SIDE_PX[name], 33), (61, 77))
     runner = make(tmp_path, name, target, precision, () if find(target).free_sizes else sizes)
@@ -178,7 +180,7 @@ def test_lower_precision_stays_close_at_any_size(tmp_path: Path, name: str, prec
         assert found > FLOORS_DB[precision], f"{height}x{width}: {found:.1f} dB"
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 def test_int8_at_a_fixed_size(tmp_path: Path, target: str) -> None:
     runner = make(tmp_path, "plainusr-lia", target, "int8", [(32, 48)])
     x = photo(5, 32, 48)
@@ -203,8 +205,7 @@ def test_float16_keeps_soft_pooling_in_float32() -> None:
         assert psnr_db(session.run(None, {"image": x})[0], network(torch.from_numpy(x)).numpy()) > 50
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize(("target", "precision"), PAIRS)
 def test_conversion_is_silent_reproducible_and_tells_nothing_of_this_machine(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], precision: Any, target: str
 ) -> None:
@@ -223,7 +224,7 @@ def test_conversion_is_silent_reproducible_and_tells_nothing_of_this_machine(
         assert not any(trace in content for content in contents[0]), trace
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 def test_conversion_says_what_it_made(tmp_path: Path, target: str) -> None:
     require_runtime(target)
     made = convert(source("plainusr"), Request("plainusr", SCALE, target, "int8", ((20, 30),)), tmp_path)
@@ -243,7 +244,7 @@ def test_gelu_is_one_node() -> None:
     assert "Erf" not in operators
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 def test_size_below_the_minimum_names_both(tmp_path: Path, target: str) -> None:
     require_runtime(target)
     with pytest.raises(Unsupported, match=r"14x40.*at least 15 px"):
@@ -301,7 +302,7 @@ SHARED = Path(os.environ.get("EDGESR_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", RUNNING)
 @pytest.mark.parametrize(
     ("name", "file", "config"),
     [
