@@ -42,7 +42,7 @@ def main(
         for model in models:
             rows = read(model)
             wanted = [item for item in planned(model) if item.request.target in only]
-            missing = [item for item in wanted if again or item.request.slug not in rows]
+            missing = [item for item in wanted if again or not done(rows, item)]
             if not missing:
                 continue
             try:
@@ -53,6 +53,12 @@ def main(
                 (row,) = convert_all(session, [item], Path(name) / "artifacts").rows
                 rows[row.slug] = asdict(row) | {"machine": machine()}
                 write(model, rows)
+
+
+def done(rows: dict[str, Any], item: Planned) -> bool:
+    """What failed or was impossible is tried again: it costs nothing, and a newer version may say something else."""
+    slug = item.request.slug
+    return slug in rows and rows[slug]["status"] == "done"
 
 
 def read(model: str) -> dict[str, Any]:

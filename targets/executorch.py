@@ -3,20 +3,33 @@
 Sizes are fixed: XNNPACK takes no slice and no bilinear resize whose sides are free, and those split the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch.export import ExportedProgram
+
 from edgesr.quantization.toolchain import stage
+from edgesr.targets import float16_graph
 from edgesr.targets.base import Conversion, tensor_specs, versions
 from edgesr.targets.executorch_delegates import Delegation, measure, partitioner, without_random_names
-from edgesr.targets.executorch_rewrites import REWRITES, rewrite
-from edgesr.targets.export import to_program
+from edgesr.targets.executorch_rewrites import REWRITES as XNNPACK_REWRITES
+from edgesr.targets.executorch_rewrites import rewrite
+from edgesr.targets.export import to_module, to_program
 from edgesr.targets.source import Source
-from edgesr.types import Request, Size
-
-__all__ = ["REWRITES", "convert"]
+from edgesr.types import Precision, Request, Size
 
 LIBRARIES = {"executorch": "XNNPACK", "executorch-coreml": "CoreML", "executorch-vulkan": "Vulkan"}
+ON_FLOAT16: tuple[tuple[str, Precision], ...] = (
+    ("executorch-coreml", "fp16"),
+    ("executorch-coreml", "int8"),
+    ("executorch-vulkan", "fp16"),
+)
+"""What the delegate computes in float16 from end to end."""
+
+REWRITES = (
+    *XNNPACK_REWRITES,
+    *(replace(row, targets=tuple(dict(ON_FLOAT16))) for row in float16_graph.REWRITES),
+)
 DEVICE_ONLY = (
     "Converted and inspected here, not run: the share of the work comes from the program, its results and speed can "
     "only be had on a device."
@@ -58,16 +71,27 @@ def _packages(request: Request) -> tuple[str, ...]:
 
 
 def _lower(source: Source, request: Request, size: Size) -> Lowered:
-    program = to_program(source.quantized_signed if request.precision == "int8" else source.network, size)
+    program = _program(source, request, size)
     with stage("lower"):
         from executorch.exir import to_edge_transform_and_lower
 
-        if request.target == "executorch":
-            program = rewrite(program)
         edge = to_edge_transform_and_lower(program, partitioner=[partitioner(request.target, request.precision)])
         delegation = measure(edge.exported_program().graph_module)
         content = bytes(edge.to_executorch().buffer)
     return Lowered(without_random_names(content), delegation)
+
+
+def _program(source: Source, request: Request, size: Size) -> ExportedProgram:
+    """What is handed to the delegate, in the form that it takes whole and computes without overflow."""
+    program = to_program(source.quantized_signed if request.precision == "int8" else source.network, size)
+    with stage("rewrite"):
+        if request.target == "executorch":
+            return rewrite(program)
+        if (request.target, request.precision) not in ON_FLOAT16:
+            return program
+        graph = to_module(program)
+        float16_graph.keep_in_range(graph)
+    return to_program(graph, size)
 
 
 def _notes(request: Request, delegation: Delegation) -> tuple[str, ...]:

@@ -42,6 +42,17 @@ def to_program(network: nn.Module, size: Size | None = None) -> torch.export.Exp
         return torch.export.export(network, (torch.zeros(1, 3, *size),))
 
 
+def to_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    """The graph of `program`, for every size that its operators take."""
+    module = program.module()
+    assert isinstance(module, fx.GraphModule)
+    for node in list(module.graph.nodes):
+        if node.target == "_guards_fn":
+            module.graph.erase_node(node)  # refuses other sizes than the exported one, and sides below LOWER_BOUND
+    module.recompile()
+    return module
+
+
 def save_module(graph: nn.Module) -> bytes:
     """A graph of torch.export with free height and width, as the bytes of a .pt2 file."""
     content = io.BytesIO()
@@ -56,12 +67,7 @@ def load_module(content: bytes) -> nn.Module:
     with stage("load"):
         import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
 
-        module: fx.GraphModule = torch.export.load(io.BytesIO(content)).module()
-        for node in list(module.graph.nodes):
-            if node.target == "_guards_fn":
-                module.graph.erase_node(node)  # refuses sides below LOWER_BOUND, a bound of the exporter only
-        module.recompile()
-    return module
+        return to_module(torch.export.load(io.BytesIO(content)))
 
 
 def to_onnx(network: nn.Module) -> bytes:

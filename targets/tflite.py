@@ -18,7 +18,11 @@ __all__ = ["REWRITES", "convert"]
 
 
 PACKAGES = ("torch", "ai-edge-litert", "flatbuffers")
-FLOAT16 = "float16 weights, made float32 when the file is loaded; delegates with float16 kernels compute in float16"
+FLOAT16 = (
+    "float16 weights, made float32 when the file is loaded. A GPU delegate may compute in float16, where the exp of "
+    "soft pooling (PlainUSR-S and larger) and the squares of contrast attention (BSRN) can overflow: keep "
+    "is_precision_loss_allowed off for those."
+)
 
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:

@@ -114,7 +114,7 @@ def test_memory_is_read() -> None:
 
 
 def test_an_interrupt_ends_the_child(tmp_path: Path) -> None:
-    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer = threading.Timer(1.0, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
     timer.start()
     before = _children()
     with pytest.raises(KeyboardInterrupt):

@@ -28,7 +28,7 @@ from edgesr.types import Request, Size  # noqa: E402
 with quiet():  # coremltools logs what it has not been tested with
     pytest.importorskip("coremltools", reason="needs edgesr[coreml]")
 
-from edgesr.targets import coreml, coreml_graph  # noqa: E402
+from edgesr.targets import coreml, coreml_graph, float16_graph  # noqa: E402
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
@@ -145,24 +145,20 @@ def test_large_activations_overflow_only_without_the_rewrites(
     runner = open_artifact(tmp_path / "safe")
     wanted = expected(network, x)
     assert np.abs(runner(x) - wanted).max() < 0.03 * np.abs(wanted).max()
-    monkeypatch.setattr(coreml_graph, "prepared", functools.partial(_unsafe, coreml_graph.prepared))
+    monkeypatch.setattr(float16_graph, "keep_in_range", lambda graph: None)
     assert not finite(tmp_path / "plain", network, x)
-
-
-def _unsafe(prepared: Any, network: Any, *, float16: bool) -> Any:
-    return prepared(network, float16=False)
 
 
 @pytest.mark.parametrize("offset", [0.0, 60.0, -60.0])
 def test_soft_pool_is_the_same_quotient(offset: float) -> None:
     x = torch.randn(1, 5, 29, 41, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4 + offset
-    found = coreml_graph.soft_pool(x, [7, 7], [3, 3])
+    found = float16_graph.soft_pool(x, [7, 7], [3, 3])
     assert torch.allclose(found, plainusr.SoftPool()(x), rtol=1e-12)
 
 
 def test_soft_pool_holds_where_float32_is_infinite() -> None:
     x = torch.randn(1, 2, 20, 20, generator=torch.Generator().manual_seed(0)) * 5 + 500
-    found = coreml_graph.soft_pool(x, [7, 7], [3, 3])
+    found = float16_graph.soft_pool(x, [7, 7], [3, 3])
     assert torch.allclose(found, plainusr.SoftPool()(x.double()).float(), rtol=1e-5)
 
 
@@ -170,9 +166,9 @@ def test_soft_pool_holds_where_float32_is_infinite() -> None:
 def test_deviation_and_row_mean_are_the_same_numbers(factor: float) -> None:
     x = torch.randn(1, 5, 29, 41, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * factor
     mean = x.mean((2, 3), keepdim=True)
-    assert torch.allclose(coreml_graph.row_mean(x), mean, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(float16_graph.row_mean(x), mean, rtol=1e-9, atol=1e-12)
     wanted = (x - mean).square().mean((2, 3), keepdim=True).sqrt()
-    assert torch.allclose(coreml_graph.deviation(x - mean), wanted, rtol=1e-9)
+    assert torch.allclose(float16_graph.deviation(x - mean), wanted, rtol=1e-9)
 
 
 def test_pixel_output_is_clipped_and_whole() -> None:
@@ -181,7 +177,9 @@ def test_pixel_output_is_clipped_and_whole() -> None:
 
 
 def test_every_rewrite_has_its_function() -> None:
-    text = (ROOT / "targets" / "coreml.py").read_text() + (ROOT / "targets" / "coreml_graph.py").read_text()
+    text = "".join(
+        (ROOT / "targets" / f"{name}.py").read_text() for name in ("coreml", "coreml_graph", "float16_graph")
+    )
     assert all(f"def {rewrite.name}(" in text or f"class {rewrite.name}(" in text for rewrite in coreml.REWRITES)
 
 

@@ -21,11 +21,10 @@ from edgesr.quantization.toolchain import stage  # noqa: E402
 from edgesr.runner import Array, InputRule  # noqa: E402
 from edgesr.runner.executorch import ExecuTorchRunner, open_contents  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
-from edgesr.targets import convert, find  # noqa: E402
-from edgesr.targets import executorch as target  # noqa: E402
+from edgesr.targets import convert, executorch, find, float16_graph  # noqa: E402
 from edgesr.targets import executorch_rewrites as rewrites  # noqa: E402
 from edgesr.targets.executorch_delegates import measure, without_random_names  # noqa: E402
-from edgesr.targets.export import to_program  # noqa: E402
+from edgesr.targets.export import to_module, to_program  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
 from edgesr.types import Request, Size  # noqa: E402
 
@@ -51,11 +50,19 @@ def photo(seed: int, height: int, width: int) -> Array:
 
 
 @functools.cache
-def source(name: str) -> Source:
+def source(name: str, largest: float = 0.0) -> Source:
+    """`largest`: added to what the attention of PlainUSR sees, multiplied into what that of BSRN sees."""
     torch.manual_seed(2)
+    network = NETWORKS[name]().eval().fold()
+    with torch.no_grad():
+        for module in network.modules():
+            if largest and isinstance(module, plainusr.LocalImportanceAttention):
+                module.body[0].bias += largest
+            if largest and isinstance(module, bsrn.FoldedESDB):
+                module.fuse.parts[0].weight *= largest
     images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
     crops = calibration.from_images(images, count=4, side_px=64)
-    return Source(NETWORKS[name]().eval().fold(), name=name, scale=2, min_side_px=15, calibration=crops)
+    return Source(network, name=name, scale=2, min_side_px=15, calibration=crops)
 
 
 def run(network: Any, x: Array) -> Array:
@@ -130,10 +137,10 @@ def test_rewriting_twice_changes_nothing_more_in_a_float_network() -> None:
 
 
 def test_table_lists_the_rewrites_in_use() -> None:
-    assert target.REWRITES is rewrites.REWRITES
-    for row in target.REWRITES:
-        assert callable(getattr(rewrites, row.name))
-        assert row.why.endswith(".")
+    for row in executorch.REWRITES:
+        (module,) = [module for module in (rewrites, float16_graph) if hasattr(module, row.name)]
+        assert callable(getattr(module, row.name))
+        assert row.targets
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -250,8 +257,8 @@ def test_programs_for_devices(tmp_path: Path, device: str, precision: Any, capfd
     for part in ("a", "b"):
         folder = tmp_path / part
         folder.mkdir()
-        request = Request("plainusr", 2, f"executorch-{device}", precision, (SIZE,))
-        made = convert(source("plainusr"), request, folder)
+        request = Request("plainusr-lia", 2, f"executorch-{device}", precision, (SIZE,))
+        made = convert(source("plainusr-lia"), request, folder)
         contents.append((folder / made.main).read_bytes())
     assert contents[0] == contents[1]
     assert capfd.readouterr() == ("", "")
@@ -262,6 +269,37 @@ def test_programs_for_devices(tmp_path: Path, device: str, precision: Any, capfd
     assert made.shares["delegated_macs"] == 1
     assert made.shares.get("int8_macs", 1) == 1
     assert "not run" in made.notes[1]
+
+
+class Largest(torch.fx.Interpreter):
+    """The largest absolute value of everything that a graph computes."""
+
+    value = 0.0
+
+    def run_node(self, node: Any) -> Any:
+        result = super().run_node(node)
+        if isinstance(result, torch.Tensor) and result.is_floating_point():
+            self.value = max(self.value, float(result.abs().max()))
+        return result
+
+
+@pytest.mark.parametrize(("target", "precision"), executorch.ON_FLOAT16)
+@pytest.mark.parametrize(("name", "largest"), [("plainusr-lia", 25.0), ("bsrn", 30000.0)])
+def test_device_programs_on_float16_do_not_overflow(
+    name: str, largest: float, target: str, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """exp(25) and the square of what a factor of 30000 makes are infinite in float16."""
+    network = source(name, largest)
+    request = Request(name, 2, target, precision, (SIZE,))
+    found = []
+    for rewritten in (True, False):
+        if not rewritten:
+            monkeypatch.setattr(float16_graph, "keep_in_range", lambda graph: None)
+        largest_seen = Largest(to_module(executorch._program(network, request, SIZE)))
+        with torch.no_grad():
+            largest_seen.run(torch.from_numpy(photo(5, *SIZE)))
+        found.append(largest_seen.value)
+    assert found[0] < 65504 < found[1]
 
 
 def test_device_programs_are_opened_nowhere_here() -> None:
