@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # PyTorch's index of CPU builds: the newest release elsewhere may come with gigabytes of CUDA packages.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+# Two cores are enough; more workers than four would want more memory than they save time. Fixtures are per file.
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test bench check format docs clean help
 
@@ -19,8 +21,8 @@ demo: $(VENV)/.demo  ## convert bsrn-s to two targets, upscale a photo, print a 
 	$(BIN)/python -m edgesr.demo --out demo
 
 test: $(VENV)/.dev  ## the whole suite: fast cases, then full-size ones
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m slow
 
 bench: $(VENV)/.dev  ## time every graph form in every runtime installed here (10 minutes), write docs/bench.json
 	$(BIN)/python -m edgesr.bench.forms --out docs/bench.json
