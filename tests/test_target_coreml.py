@@ -1,6 +1,5 @@
 """Core ML: what the saved package computes, in float32 and with float16 rounding; sizes, images, tables, scales."""
 
-import functools
 import hashlib
 import json
 import subprocess
@@ -15,9 +14,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 
+from small_networks import LARGE, NETWORKS, photo, psnr_db, run, source  # noqa: E402
+
 from edgesr.errors import ArtifactError, Unsupported  # noqa: E402
-from edgesr.models import bsrn, plainusr  # noqa: E402
-from edgesr.quantization import calibration  # noqa: E402
+from edgesr.models import plainusr  # noqa: E402
 from edgesr.quantization.toolchain import quiet  # noqa: E402
 from edgesr.runner import Array, Runner, open_artifact  # noqa: E402
 from edgesr.runner.mil import Interpreter  # noqa: E402
@@ -32,35 +32,6 @@ from edgesr.targets import coreml, coreml_graph, float16_graph  # noqa: E402
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
-NETWORKS = {
-    "plainusr": lambda: plainusr.forms(plainusr.Config((16, 8), None), 2)["train"],
-    "plainusr-lia": lambda: plainusr.forms(plainusr.Config((12, 8), 4, 1), 2)["train"],
-    "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), 2)["train"],
-}
-
-
-def photo(seed: int, height: int, width: int) -> Array:
-    """float32 (1, 3, H, W) in [0, 1], 8-bit values, smooth."""
-    random = np.random.default_rng(seed)
-    coarse = random.normal(size=(3, height // 8 + 2, width // 8 + 2)) * 50
-    image = np.kron(coarse, np.ones((1, 8, 8)))[:, :height, :width] + random.normal(size=(3, height, width)) * 6
-    return (np.clip(np.round(image + 120), 0, 255)[None] / 255).astype(np.float32)
-
-
-@functools.cache
-def source(name: str, offset: float = 0.0) -> Source:
-    """`offset`: added to what the attention sees, so that its values are large."""
-    torch.manual_seed(1)
-    network = NETWORKS[name]().eval().fold()
-    with torch.no_grad():
-        for module in network.modules():
-            if offset and isinstance(module, plainusr.LocalImportanceAttention):
-                module.body[0].bias += offset
-            if offset and isinstance(module, bsrn.FoldedESDB):
-                module.fuse.parts[0].weight *= offset
-    images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
-    crops = calibration.from_images(images, count=4, side_px=64)
-    return Source(network, name=name, scale=2, min_side_px=15, calibration=crops)
 
 
 def make(folder: Path, network: Source, precision: Any, sizes: tuple[Size, ...], io: Any = "float32") -> Runner:
@@ -79,13 +50,7 @@ def make(folder: Path, network: Source, precision: Any, sizes: tuple[Size, ...],
 
 
 def expected(network: Source, x: Array) -> Array:
-    with torch.no_grad():
-        result: Array = network.network(torch.from_numpy(x)).numpy()
-    return result
-
-
-def psnr_db(a: Array, b: Array) -> float:
-    return float(-10 * np.log10(max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
+    return run(network.network, x)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -121,10 +86,6 @@ def test_images_go_in_and_come_out_as_pixels(tmp_path: Path, precision: str) -> 
         assert difference.max() <= 1
         # float16 has steps of an eighth of a level near 1, so that many values beside .5 round the other way
         assert difference.mean() < (0.1 if precision == "fp16" else 0.001)
-
-
-LARGE = {"plainusr-lia": 25.0, "bsrn": 30000.0}
-"""exp(25) and the square of what a factor of 30000 makes are infinite in float16."""
 
 
 def finite(folder: Path, network: Source, x: Array) -> bool:

@@ -14,11 +14,11 @@ torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 pytest.importorskip("executorch", reason="needs edgesr[executorch]")
 
+from small_networks import LARGE, NETWORKS, photo, psnr_db, run, source  # noqa: E402
+
 from edgesr.errors import ArtifactError, Unsupported  # noqa: E402
-from edgesr.models import bsrn, plainusr  # noqa: E402
-from edgesr.quantization import calibration  # noqa: E402
 from edgesr.quantization.toolchain import stage  # noqa: E402
-from edgesr.runner import Array, InputRule  # noqa: E402
+from edgesr.runner import InputRule  # noqa: E402
 from edgesr.runner.executorch import ExecuTorchRunner, open_contents  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
 from edgesr.targets import convert, executorch, find, float16_graph  # noqa: E402
@@ -31,48 +31,6 @@ from edgesr.types import Request, Size  # noqa: E402
 torch.set_num_threads(1)
 SHARED = Path(__file__).parents[2] / "shared"
 SIZE = (33, 40)
-NETWORKS = {
-    "plainusr": lambda: plainusr.forms(plainusr.Config((16, 8), None), 2)["train"],
-    "plainusr-lia": lambda: plainusr.forms(plainusr.Config((12, 8), 4, 1), 2)["train"],
-    "bsrn-slim": lambda: bsrn.forms(bsrn.Config(16, 1, True), 2)["train"],
-    "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), 2)["train"],
-}
-
-
-def photo(seed: int, height: int, width: int) -> Array:
-    """float32 (1, 3, H, W) in [0, 1]: 8-bit values, coarse shapes and fine noise."""
-    random = np.random.default_rng(seed)
-    image = np.zeros((3, height, width))
-    for cell, strength in ((24, 90), (8, 40), (2, 12)):
-        coarse = random.normal(size=(3, height // cell + 2, width // cell + 2)) * strength
-        image += np.kron(coarse, np.ones((1, cell, cell)))[:, :height, :width]
-    return (np.clip(np.round(image + 120), 0, 255)[None] / 255).astype(np.float32)
-
-
-@functools.cache
-def source(name: str, largest: float = 0.0) -> Source:
-    """`largest`: added to what the attention of PlainUSR sees, multiplied into what that of BSRN sees."""
-    torch.manual_seed(2)
-    network = NETWORKS[name]().eval().fold()
-    with torch.no_grad():
-        for module in network.modules():
-            if largest and isinstance(module, plainusr.LocalImportanceAttention):
-                module.body[0].bias += largest
-            if largest and isinstance(module, bsrn.FoldedESDB):
-                module.fuse.parts[0].weight *= largest
-    images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
-    crops = calibration.from_images(images, count=4, side_px=64)
-    return Source(network, name=name, scale=2, min_side_px=15, calibration=crops)
-
-
-def run(network: Any, x: Array) -> Array:
-    with torch.no_grad():
-        result: Array = network(torch.from_numpy(x)).numpy()
-    return result
-
-
-def psnr_db(a: Array, b: Array) -> float:
-    return float(10 * np.log10(1 / max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
 
 
 def contents(files: dict[str, bytes], sizes: tuple[Size, ...] = (SIZE,), precision: str = "fp32") -> Contents:
@@ -284,12 +242,11 @@ class Largest(torch.fx.Interpreter):
 
 
 @pytest.mark.parametrize(("target", "precision"), executorch.ON_FLOAT16)
-@pytest.mark.parametrize(("name", "largest"), [("plainusr-lia", 25.0), ("bsrn", 30000.0)])
+@pytest.mark.parametrize("name", LARGE)
 def test_device_programs_on_float16_do_not_overflow(
-    name: str, largest: float, target: str, precision: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, target: str, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """exp(25) and the square of what a factor of 30000 makes are infinite in float16."""
-    network = source(name, largest)
+    network = source(name, LARGE[name])
     request = Request(name, 2, target, precision, (SIZE,))
     found = []
     for rewritten in (True, False):

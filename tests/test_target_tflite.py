@@ -18,9 +18,9 @@ pytest.importorskip("torchao", reason="needs edgesr[export]")
 pytest.importorskip("ai_edge_litert", reason="needs edgesr[tflite]")
 
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
+from small_networks import NETWORKS, psnr_db, run  # noqa: E402
 
 from edgesr.errors import ArtifactError, ConversionError  # noqa: E402
-from edgesr.models import bsrn, plainusr  # noqa: E402
 from edgesr.quantization import calibration  # noqa: E402
 from edgesr.runner import open_artifact  # noqa: E402
 from edgesr.runner.contract import Array, Runner  # noqa: E402
@@ -36,12 +36,6 @@ from edgesr.types import Io, Precision, Request, Size  # noqa: E402
 torch.set_num_threads(1)
 SIZE = (32, 40)
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-NETWORKS: dict[str, Callable[[], Any]] = {
-    "plainusr": lambda: plainusr.forms(plainusr.Config((16, 8), None), 2)["train"],
-    "plainusr-lia": lambda: plainusr.forms(plainusr.Config((12, 8), 4, 1), 2)["train"],
-    "bsrn-slim": lambda: bsrn.forms(bsrn.Config(16, 1, True), 2)["train"],
-    "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), 2)["train"],
-}
 
 
 def photo(seed: int, size: Size = SIZE) -> Array:
@@ -84,16 +78,6 @@ def open_bytes(folder: Path, request: Request, content: bytes) -> Runner:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return open_artifact(folder, threads=1)
-
-
-def run(network: Any, x: Array) -> Array:
-    with torch.no_grad():
-        result: Array = network(torch.from_numpy(x)).numpy()
-    return result
-
-
-def psnr_db(a: Array, b: Array) -> float:
-    return float(10 * np.log10(1 / max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
 
 
 def operators(content: bytes) -> list[tuple[str, int]]:

@@ -20,9 +20,10 @@ torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 onnx = pytest.importorskip("onnx", reason="needs edgesr[export]")
 
+from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, photo, psnr_db, run, source  # noqa: E402
+
 from edgesr.errors import ConversionError, UnknownName, Unsupported  # noqa: E402
 from edgesr.models import bsrn, plainusr  # noqa: E402
-from edgesr.quantization import calibration  # noqa: E402
 from edgesr.quantization.toolchain import stage  # noqa: E402
 from edgesr.runner import Array, Runner, open_artifact  # noqa: E402
 from edgesr.targets import BASIC, TARGETS, convert, find, onnx_graph  # noqa: E402
@@ -32,39 +33,12 @@ from edgesr.types import Request, Size  # noqa: E402
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
-MIN_SIDE_PX = {"plainusr": 7, "plainusr-lia": 7, "bsrn-slim": 15, "bsrn": 15}
-NETWORKS = {
-    "plainusr": lambda: plainusr.forms(plainusr.Config((16, 8), None), 2)["train"],
-    "plainusr-lia": lambda: plainusr.forms(plainusr.Config((12, 8), 4, 1), 2)["train"],
-    "bsrn-slim": lambda: bsrn.forms(bsrn.Config(16, 1, True), 2)["train"],
-    "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), 2)["train"],
-}
-SCALE = 2
 RUNNING = [name for name, row in TARGETS.items() if row.runtime is not None]
 """Targets whose artifacts run in Python; tests/test_target_executorch.py looks into those of the other ones."""
 PAIRS = [(target, precision) for target in RUNNING for precision in BASIC if precision in TARGETS[target].precisions]
 
 FLOORS_DB = {"fp16": 50.0, "int8": 28.0}
 """PSNR against float32 with random weights: bfloat16 keeps 8 bits of a number, INT8 is a sanity check."""
-
-
-def photo(seed: int, height: int, width: int) -> Array:
-    """float32 (1, 3, H, W) in [0, 1], 8-bit values, coarse shapes and fine noise like a photo."""
-    random = np.random.default_rng(seed)
-    image = np.zeros((3, height, width))
-    for cell, strength in ((24, 90), (8, 40), (2, 12)):
-        coarse = random.normal(size=(3, height // cell + 2, width // cell + 2)) * strength
-        image += np.kron(coarse, np.ones((1, cell, cell)))[:, :height, :width]
-    return (np.clip(np.round(image + 120), 0, 255)[None] / 255).astype(np.float32)
-
-
-@functools.cache
-def source(name: str) -> Source:
-    torch.manual_seed(1)
-    network = NETWORKS[name]().eval()
-    images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
-    crops = calibration.from_images(images, count=4, side_px=64)
-    return Source(network.fold(), name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], calibration=crops)
 
 
 @functools.cache
@@ -75,9 +49,7 @@ def twin() -> Source:
 
 
 def expected(name: str, x: Array) -> Array:
-    with torch.no_grad():
-        result: Array = source(name).network(torch.from_numpy(x)).numpy()
-    return result
+    return run(source(name).network, x)
 
 
 def make(folder: Path, name: str, target: str, precision: Any, sizes: Iterable[Size] = ()) -> Runner:
@@ -120,10 +92,6 @@ def require_runtime(target: str) -> None:
 
 def bytes_of(image: Array) -> "np.ndarray[Any, np.dtype[np.int64]]":
     return np.round(np.clip(image, 0, 1) * 255).astype(np.int64)
-
-
-def psnr_db(a: Array, b: Array) -> float:
-    return float(10 * np.log10(1 / max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
 
 
 @pytest.mark.parametrize("target", RUNNING)

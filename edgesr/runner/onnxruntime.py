@@ -43,6 +43,17 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
     runtime = require("onnxruntime", "onnxruntime")
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    facts = {
+        "runtime": f"onnxruntime {runtime.__version__}",
+        "precision": PRECISIONS.get(contents.precision, contents.precision),
+    }
+    return open_session(runtime, options, contents, threads, facts)
+
+
+def open_session(
+    runtime: Any, options: Any, contents: Contents, threads: int, facts: dict[str, str]
+) -> OnnxRuntimeRunner:
+    """`contents` on the CPU with `options`; `facts` are said by `describe`, with the number of threads."""
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
@@ -50,18 +61,12 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
         session = runtime.InferenceSession(contents.files[contents.main], options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ArtifactError(f"ONNX Runtime {runtime.__version__} cannot load {contents.main}: {error}") from error
-    check_names(session, contents)
-    facts = {
-        "runtime": f"onnxruntime {runtime.__version__}",
-        "precision": PRECISIONS.get(contents.precision, contents.precision),
-        "threads": str(threads),
-    }
-    return OnnxRuntimeRunner(
-        contents.scale, contents.accepts, session, contents.input_name, contents.output_name, facts
-    )
+    _check_names(session, contents)
+    names = contents.input_name, contents.output_name
+    return OnnxRuntimeRunner(contents.scale, contents.accepts, session, *names, facts | {"threads": str(threads)})
 
 
-def check_names(session: Any, contents: Contents) -> None:
+def _check_names(session: Any, contents: Contents) -> None:
     """Raise ArtifactError unless the session has exactly the tensors that the manifest names."""
     found = [node.name for node in session.get_inputs()], [node.name for node in session.get_outputs()]
     expected = [contents.input_name], [contents.output_name]

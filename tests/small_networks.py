@@ -1,0 +1,66 @@
+"""Networks of every kind that are small enough to convert in a second, and photo-like inputs for them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesr.models import bsrn, plainusr
+from edgesr.quantization import calibration
+from edgesr.runner import Array
+from edgesr.targets.source import Source
+
+SCALE = 2
+MIN_SIDE_PX = {"plainusr": 7, "plainusr-lia": 7, "bsrn-slim": 15, "bsrn": 15}
+NETWORKS: dict[str, Callable[[], Any]] = {
+    "plainusr": lambda: plainusr.forms(plainusr.Config((16, 8), None), SCALE)["train"],
+    "plainusr-lia": lambda: plainusr.forms(plainusr.Config((12, 8), 4, 1), SCALE)["train"],
+    "bsrn-slim": lambda: bsrn.forms(bsrn.Config(16, 1, True), SCALE)["train"],
+    "bsrn": lambda: bsrn.forms(bsrn.Config(16, 1, False), SCALE)["train"],
+}
+
+LARGE = {"plainusr-lia": 25.0, "bsrn": 30000.0}
+"""`large` of a network that overflows float16: exp(25) is infinite there, and so is the square of what 30000 makes."""
+
+
+def photo(seed: int, height: int, width: int) -> Array:
+    """float32 (1, 3, H, W) in [0, 1]: 8-bit values, coarse shapes and fine noise."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((3, height, width))
+    for cell, strength in ((24, 90), (8, 40), (2, 12)):
+        coarse = random.normal(size=(3, height // cell + 2, width // cell + 2)) * strength
+        image += np.kron(coarse, np.ones((1, cell, cell)))[:, :height, :width]
+    return (np.clip(np.round(image + 120), 0, 255)[None] / 255).astype(np.float32)
+
+
+@functools.cache
+def source(name: str, large: float = 0.0) -> Source:
+    """The network with random weights, folded, with calibration crops.
+
+    `large`: added to what the attention of PlainUSR sees, multiplied into what that of BSRN sees.
+    """
+    torch.manual_seed(1)
+    network = NETWORKS[name]().eval().fold()
+    with torch.no_grad():
+        for module in network.modules():
+            if large and isinstance(module, plainusr.LocalImportanceAttention):
+                module.body[0].bias += large
+            if large and isinstance(module, bsrn.FoldedESDB):
+                module.fuse.parts[0].weight *= large
+    images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
+    crops = calibration.from_images(images, count=4, side_px=64)
+    return Source(network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], calibration=crops)
+
+
+def run(network: Any, x: Array) -> Array:
+    """float32 (1, 3, H, W) through a torch module."""
+    with torch.no_grad():
+        result: Array = network(torch.from_numpy(x)).numpy()
+    return result
+
+
+def psnr_db(a: Array, b: Array) -> float:
+    """Of two outputs in [0, 1], both clipped; 120 dB if they are equal."""
+    return float(10 * np.log10(1 / max(float(np.mean((np.clip(a, 0, 1) - np.clip(b, 0, 1)) ** 2)), 1e-12)))
