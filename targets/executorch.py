@@ -3,6 +3,7 @@
 Sizes are fixed: XNNPACK takes no slice and no bilinear resize whose sides are free, and those split the network.
 """
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,13 @@ from torch.export import ExportedProgram
 from edgesr.quantization.toolchain import stage
 from edgesr.targets import float16_graph
 from edgesr.targets.base import Conversion, tensor_specs, versions
-from edgesr.targets.executorch_delegates import Delegation, measure, partitioner, without_random_names
+from edgesr.targets.executorch_delegates import (
+    Delegation,
+    measure,
+    partitioner,
+    without_debug_handles,
+    without_random_names,
+)
 from edgesr.targets.executorch_rewrites import REWRITES as XNNPACK_REWRITES
 from edgesr.targets.executorch_rewrites import rewrite
 from edgesr.targets.export import to_module, to_program
@@ -72,7 +79,8 @@ def _packages(request: Request) -> tuple[str, ...]:
 
 def _lower(source: Source, request: Request, size: Size) -> Lowered:
     program = _program(source, request, size)
-    with stage("lower"):
+    lean = without_debug_handles if request.target == "executorch-coreml" else contextlib.nullcontext
+    with stage("lower"), lean():
         from executorch.exir import to_edge_transform_and_lower
 
         edge = to_edge_transform_and_lower(program, partitioner=[partitioner(request.target, request.precision)])

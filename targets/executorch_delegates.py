@@ -71,6 +71,19 @@ _PARTITIONERS = {"executorch": _xnnpack, "executorch-vulkan": _vulkan, "executor
 
 
 @contextlib.contextmanager
+def without_debug_handles() -> Iterator[None]:
+    """No table in CoreML programs of which operation came from which node: half of a small INT8 one's bytes."""
+    from coremltools.converters.mil.mil import Program
+
+    construct = Program.construct_debug_handle_to_ops_mapping
+    Program.construct_debug_handle_to_ops_mapping = lambda self: {}
+    try:
+        yield
+    finally:
+        Program.construct_debug_handle_to_ops_mapping = construct
+
+
+@contextlib.contextmanager
 def _root_logger_kept() -> Iterator[None]:
     """The partitioners' modules set the level of the root logger and give it a handler when they are imported."""
     root = logging.getLogger()
