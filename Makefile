@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # PyTorch's index of CPU builds: the newest release elsewhere may come with gigabytes of CUDA packages.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
-# Two cores are enough; more workers than four would want more memory than they save time. Fixtures are per file.
+# At most four: each worker loads torch and a toolchain. By file, because fixtures that convert are shared in a file.
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test bench check format docs clean help

@@ -12,17 +12,15 @@ import pytest
 
 pytest.importorskip("torch", reason="needs edgesr[export]")
 
-from edgesr.datasets import built_in_set
 from edgesr.pipeline import Session, convert_all, plan
 from edgesr.runner import open_artifact
 from edgesr.types import Precision
-from edgesr.verify import fit
 
 ROOT = Path(__file__).parents[1]
 MODEL = "plainusr-t"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
-LEAST_DB = (80, 48)
-"""PSNR to what the same artifact gives in this environment; kernels of other versions round otherwise."""
+OTHER_KERNELS, LEAST_DB = ("tflite-runtime", "int8"), 40
+"""Integer kernels of 2.14 round otherwise than those of the LiteRT here: PSNR on noise, where that shows most."""
 SIZE = (64, 48)
 
 ENVIRONMENTS = {
@@ -83,9 +81,7 @@ def _pinned(line: str) -> str:
 def test_the_runner_needs_numpy_and_one_runtime_only(tmp_path: Path, artifacts: Path, name: str) -> None:
     target, requirements = ENVIRONMENTS[name]
     python = environment(tmp_path / "environment", requirements)
-    pair = next(iter(built_in_set(4)))
-    photo, _ = fit(pair.low, pair.high, 4, SIZE)
-    x = np.ascontiguousarray(photo.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
+    x = np.random.default_rng(0).integers(0, 256, (1, 3, *SIZE)).astype(np.float32) / np.float32(255)
     np.save(tmp_path / "x.npy", x)
     folders = [next(artifacts.glob(f"{MODEL}_x4_{target}_{precision}_*")) for precision in PRECISIONS]
     done = subprocess.run(
@@ -98,9 +94,12 @@ def test_the_runner_needs_numpy_and_one_runtime_only(tmp_path: Path, artifacts: 
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["present"] == []
-    for folder, least_db in zip(folders, LEAST_DB, strict=True):
+    for folder, precision in zip(folders, PRECISIONS, strict=True):
         difference = np.load(folder.with_suffix(".npy")) - open_artifact(folder, threads=1)(x)
-        found = -10 * np.log10(max(float(np.mean(difference**2)), 1e-12))
-        assert found > least_db, f"{folder.name}: {found:.1f} dB"
+        if (name, precision) == OTHER_KERNELS:
+            found = -10 * np.log10(float(np.mean(difference**2)))
+            assert found > LEAST_DB, f"{folder.name}: {found:.1f} dB"
+        else:
+            assert np.abs(difference).max() < 2 / 255, f"{folder.name}: {np.abs(difference).max()}"
     if name == "tflite-runtime":
         assert "tflite" in said["runtime"]

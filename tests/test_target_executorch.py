@@ -99,6 +99,7 @@ def test_table_lists_the_rewrites_in_use() -> None:
         (module,) = [module for module in (rewrites, float16_graph) if hasattr(module, row.name)]
         assert callable(getattr(module, row.name))
         assert row.targets
+    assert all(row.why.endswith(".") for row in rewrites.REWRITES)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
