@@ -45,7 +45,7 @@ class WeightsEntry:
 class SetQuality:
     """Luma PSNR against the ground truth over one image set; `psnr_fp32_db`: the float32 network's on the same images.
 
-    A drop is positive when the artifact is worse.
+    A drop is positive when the artifact is worse; `drops_db`: of every image, by name.
     """
 
     name: str
@@ -56,6 +56,7 @@ class SetQuality:
     psnr_drop_db: float
     worst_image: str
     worst_drop_db: float
+    drops_db: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def building(place: Path) -> Iterator[Path]:
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
     """Every file in `folder` but the manifest, sorted by name, with its hash."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return tuple(FileEntry(path.relative_to(folder).as_posix(), _sha256(path), path.stat().st_size) for path in files)
+    return tuple(
+        FileEntry(path.relative_to(folder).as_posix(), file_sha256(path), path.stat().st_size) for path in files
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -203,6 +206,6 @@ def _move_into_place(temporary: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

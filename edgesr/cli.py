@@ -23,6 +23,22 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+MAX_DROP = click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="DB",
+    help="INT8 contract: the most that may be lost on the mean of the image sets.",
+)
+MAX_WORST_DROP = click.option(
+    "--max-worst-drop",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.5,
+    show_default=True,
+    metavar="DB",
+    help="... and on the worst image.",
+)
+
+
 class Commands(click.Group):
     """Names the nearest command when a name is mistyped."""
 
@@ -108,6 +124,9 @@ def targets(explain: bool, json_: bool) -> None:
 )
 @click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")
 @click.option("--calib", type=FOLDER, help="Low-resolution photos for INT8 ranges (DIV2K's layout is recognised).")
+@click.option("--recipe", type=FILE, help="Take INT8 from what 'edgesr quantize' wrote.")
+@MAX_DROP
+@MAX_WORST_DROP
 @click.option("--data", type=FOLDER, help="Image sets to verify on: SET/HR, SET/LRx4, or a folder of photos.")
 @click.option("--out", "-o", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Folder for the artifacts.")
 @click.option(
@@ -129,6 +148,9 @@ def convert(
     io: Io,
     weights: Path | None,
     calib: Path | None,
+    recipe: Path | None,
+    max_drop: float | None,
+    max_worst_drop: float,
     data: Path | None,
     out: Path,
     timeout: float,
@@ -137,6 +159,7 @@ def convert(
     """Convert MODEL, verify the result in its own runtime, keep it if it passes.
 
     Each conversion runs in a process of its own. With --target all, what a target cannot do is a row with the reason.
+    With --max-drop, INT8 is quantized with more and more effort until the loss measured in the target's runtime holds.
     """
     from edgesr.extras import require
     from edgesr.models.registry import find
@@ -144,6 +167,7 @@ def convert(
     from edgesr.report import table
     from edgesr.targets import INTEGER, TARGETS
     from edgesr.terminal import Terminal
+    from edgesr.verify import Limit
 
     spec = find(model, scale)
     spec.check_sizes(sizes)
@@ -158,16 +182,78 @@ def convert(
             calib=calib,
             data=data,
             int8=any(precision in INTEGER for precision in precisions),
+            recipe=recipe,
             timeout_s=timeout,
             listener=terminal,
         )
-        outcome = convert_all(session, planned, out)
+        outcome = convert_all(session, planned, out, None if max_drop is None else Limit(max_drop, max_worst_drop))
     _print(outcome.rows, json_, table)
     for artifact_row in outcome.rows:
         if artifact_row.status == "done":
             click.echo(f"{out / artifact_row.slug}", err=True)
     if outcome.first_error is not None:
         raise outcome.first_error
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--out", "-o", type=FILE, required=True, help="The recipe (.json); its numbers lie beside it.")
+@click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
+@click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")
+@click.option("--calib", type=FOLDER, help="Low-resolution photos (DIV2K's layout is recognised).")
+@MAX_DROP
+@MAX_WORST_DROP
+@click.option("--data", type=FOLDER, help="Image sets to measure on: SET/HR, SET/LRx4, or a folder of photos.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=3600, show_default=True, help="Seconds for one attempt."
+)
+@as_json
+def quantize(
+    model: str,
+    out: Path,
+    scale: int | None,
+    weights: Path | None,
+    calib: Path | None,
+    max_drop: float | None,
+    max_worst_drop: float,
+    data: Path | None,
+    timeout: float,
+    json_: bool,
+) -> None:
+    """Quantize MODEL to INT8 once, for every target: a recipe for 'edgesr convert --recipe'.
+
+    Measured on image sets in torch; --max-drop (default: 0.10) says what may be lost, and how much effort is made.
+    """
+    from edgesr.models.registry import find
+    from edgesr.pipeline import Session
+    from edgesr.report import recipe_table
+    from edgesr.terminal import Terminal
+    from edgesr.verify import Limit
+
+    if out.suffix != ".json":
+        raise UsageError(f"A recipe is a .json file; found -o {out}. Give, for example, -o {out.with_suffix('.json')}")
+    spec = find(model, scale)
+    with Terminal() as terminal:
+        session = Session(
+            spec.name,
+            spec.scale,
+            weights=weights,
+            calib=calib,
+            data=data,
+            int8=True,
+            timeout_s=timeout,
+            listener=terminal,
+        )
+        limit = Limit(worst_db=max_worst_drop) if max_drop is None else Limit(max_drop, max_worst_drop)
+        made, proof = session.quantize(limit)
+    from edgesr.quantization.recipe import save
+
+    save(made, out)
+    if json_:
+        click.echo(json.dumps({"recipe": str(out), **asdict(made.facts), "proof": asdict(proof)}, indent=1))
+    else:
+        _stdout(recipe_table(made.facts, proof))
+        click.echo(f"{out}", err=True)
 
 
 @cli.command()

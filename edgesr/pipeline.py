@@ -3,32 +3,41 @@
 Each conversion and each proof runs in a process of its own (edgesr.isolation).
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesr import artifact, datasets, isolation, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
-from edgesr.errors import EdgesrError, MissingExtra, Unsupported, WeightsError
+from edgesr.errors import ArtifactError, EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
 from edgesr.runner import open_artifact
+from edgesr.runner.contract import InputRule
 from edgesr.runner.opening import RUNTIMES
 from edgesr.types import Io, Precision, Request, Size
 
 if TYPE_CHECKING:
     from edgesr.quantization.calibration import Calibration
+    from edgesr.quantization.recipe import Found, Recipe
+    from edgesr.quantization.settings import Settings
     from edgesr.targets.base import Conversion
     from edgesr.targets.source import Source
+
+T = TypeVar("T")
+
+CROPS, CROPS_FOR_RECIPES = 32, 128
+"""Of calibration images: for ranges alone, and where weights are fitted to them."""
 
 TIMEOUT_S = 1800.0
 """For one conversion or one proof. Ours take seconds; a proof of a large network over many photos takes minutes."""
@@ -49,6 +58,18 @@ class ProveJob:
 
     folder: Path
     expected: Sequence[verify.Reference]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeJob:
+    """What the process of a quantization gets."""
+
+    source: "Source"
+    settings: "Settings"
+
+
+def run_quantization(job: QuantizeJob, listener: Listener) -> "Found":
+    return job.source.find_recipe(job.settings, listener.progress)
 
 
 def run_conversion(job: ConvertJob, listener: Listener) -> "Conversion":
@@ -75,17 +96,18 @@ class Session:
         calib: Path | None = None,
         data: Path | None = None,
         int8: bool = False,
+        recipe: Path | None = None,
         timeout_s: float = TIMEOUT_S,
         listener: Listener | None = None,
     ) -> None:
         """`calib`: folder of low-resolution images for INT8 ranges; `data`: folder of image sets to verify on;
-        `int8`: whether any precision on integers will be asked for; `timeout_s`: for one conversion or one proof.
+        `int8`: whether any precision on integers will be asked for; `recipe`: what `edgesr quantize` wrote, taken for
+        INT8 instead; `timeout_s`: for one conversion, quantization or proof.
 
-        Raises UsageError, WeightsError, DataError before any work is done.
+        Raises UsageError, WeightsError, DataError, ArtifactError before any work is done.
         """
         require("torch", "export")
         from edgesr.models.weights import load
-        from edgesr.targets.source import Source
 
         self.listener, self.timeout_s = listener or Silent(), timeout_s
         self._store = Path(tempfile.mkdtemp(prefix="edgesr-exports-"))
@@ -95,34 +117,88 @@ class Session:
         self.sets: Sequence[verify.ImageSet] = (
             datasets.eval_sets(data, self.spec.scale) if data else [datasets.built_in_set(self.spec.scale)]
         )
-        self.calibration = self._calibrate(calib) if int8 else None
-        self.source = Source(
-            self.loaded.folded,
-            name=self.spec.name,
-            scale=self.spec.scale,
-            min_side_px=self.spec.min_side_px,
-            calibration=self.calibration[0] if self.calibration else None,
-            progress=lambda done, total: self.listener.progress("calibrate", done, total),
-            store=self._store,
-        )
+        given = self._read_recipe(recipe) if recipe else None
+        self.images = self._calibration_images(calib) if int8 and given is None else None
+        self._recipes: list[Recipe] = []
+        self.source = self._source(given)
         self._references: dict[tuple[tuple[int, int], ...], list[verify.Reference]] = {}
 
-    def convert(self, request: Request, out: Path) -> report.Row:
+    def convert(self, request: Request, out: Path, limit: verify.Limit | None = None) -> report.Row:
         """Make the artifact `out/slug`, verify it in its own runtime if that exists here, keep it only if it passes.
 
-        Raises Crashed if the toolchain or the runtime crashes or takes longer than `timeout_s`.
+        `limit`: for INT8, quantize with more and more effort until the loss in the target's own runtime is within it.
+        Raises QualityError if it never is, Crashed if the toolchain or the runtime crashes or takes longer than
+        `timeout_s`.
         """
+        if limit is None or request.precision != "int8":
+            return self._convert(self.source, request, out, None)
+        if request.target not in RUNTIMES:
+            raise Unsupported(
+                f"{request.target} does not run here, so what it loses cannot be measured. Make a recipe with: edgesr "
+                f"quantize {request.model} -o recipe.json, and pass it with --recipe instead of --max-drop."
+            )
+        if self.source.recipe is not None:
+            return self._convert(self.source, request, out, limit)
+        return self._until_it_holds(lambda recipe: self._convert(self._source(recipe), request, out, limit))
+
+    def quantize(self, limit: verify.Limit) -> "tuple[Recipe, artifact.Proof]":
+        """The first recipe whose graph, in torch, is within `limit`, and what it loses on the image sets.
+
+        Raises QualityError if none is.
+        """
+
+        def judged(recipe: "Recipe") -> "tuple[Recipe, artifact.Proof]":
+            graph = GraphRunner(self._source(recipe).quantized, self.spec.scale, InputRule((), self.spec.min_side_px))
+            proof = verify.prove(graph, self._expected(()), self.listener)
+            verify.check_limit(proof, limit, f"{self.spec.name} x{self.spec.scale} INT8")
+            return recipe, proof
+
+        return self._until_it_holds(judged)
+
+    def _until_it_holds(self, attempt: "Callable[[Recipe], T]") -> T:
+        """`attempt` with the recipe of each effort in turn, until it does not raise QualityError."""
+        from edgesr.quantization.settings import EFFORTS
+
+        failed: list[QualityError] = []
+        for number in range(len(EFFORTS)):
+            try:
+                return attempt(self._recipe(number))
+            except QualityError as error:
+                failed.append(error)
+                self.listener.say(f"  Effort {number + 1} of {len(EFFORTS)}: {error}")
+        raise QualityError(
+            f"Post-training quantization cannot keep the contract. {failed[-1]} Allow more with --max-drop, use a "
+            "higher precision with --precision fp16, or train the network for INT8."
+        ) from failed[-1]
+
+    def _recipe(self, effort: int) -> "Recipe":
+        """Made on first use, each after those of less effort."""
+        from edgesr.quantization.recipe import Facts, Recipe
+        from edgesr.quantization.settings import EFFORTS
+
+        while len(self._recipes) <= effort:
+            settings = EFFORTS[len(self._recipes)]
+            self.listener.say(f"Quantizing {self.spec.name}: effort {len(self._recipes) + 1} of {len(EFFORTS)} ...")
+            job = QuantizeJob(self._source(None, crops=CROPS_FOR_RECIPES), settings)
+            found = isolation.run(run_quantization, job, self.listener, self.timeout_s).value
+            entry = self._calibration_entry(CROPS_FOR_RECIPES)
+            sha256, notes = self.loaded.provenance.sha256, found.notes
+            facts = Facts(self.spec.name, self.spec.scale, sha256, entry, asdict(settings), found.layers, notes)
+            self._recipes.append(Recipe(facts, found.tensors))
+        return self._recipes[effort]
+
+    def _convert(self, source: "Source", request: Request, out: Path, limit: verify.Limit | None) -> report.Row:
         start = time.perf_counter()
         self.listener.say(f"Converting {request.slug} (weights: {self.loaded.provenance.kind}) ...")
         with artifact.building(out / request.slug) as folder:
-            made = isolation.run(
-                run_conversion, ConvertJob(self.source, request, folder), self.listener, self.timeout_s
-            )
-            manifest = self._manifest(request, made.value, folder)
+            made = isolation.run(run_conversion, ConvertJob(source, request, folder), self.listener, self.timeout_s)
+            manifest = self._manifest(source, request, made.value, folder)
             artifact.write_manifest(folder, manifest)
             if request.target in RUNTIMES:
                 manifest = replace(manifest, proof=self.prove(folder, request))
                 artifact.write_manifest(folder, manifest)
+            if limit is not None and manifest.proof is not None:
+                verify.check_limit(manifest.proof, limit, request.slug)
         for note in manifest.notes:
             self.listener.say(f"  {note}")
         cost = report.Cost(time.perf_counter() - start, made.seconds, made.peak_mb)
@@ -133,19 +209,23 @@ class Session:
 
         Raises ParityError or QualityError below the floor of its precision.
         """
-        if request.sizes not in self._references:
-            self._references[request.sizes] = verify.references(
+        job = ProveJob(folder, self._expected(request.sizes))
+        proof = isolation.run(run_proof, job, self.listener, self.timeout_s).value
+        verify.check(proof, request.precision, request.slug)
+        return proof
+
+    def _expected(self, sizes: tuple[Size, ...]) -> list[verify.Reference]:
+        """What the float32 network makes of the image sets, or of pieces of them of exactly `sizes`; made once."""
+        if sizes not in self._references:
+            self._references[sizes] = verify.references(
                 self.network,
                 self.sets,
                 self.spec.scale,
                 self.listener,
-                sizes=request.sizes,
+                sizes=sizes,
                 min_side_px=self.spec.min_side_px,
             )
-        job = ProveJob(folder, self._references[request.sizes])
-        proof = isolation.run(run_proof, job, self.listener, self.timeout_s).value
-        verify.check(proof, request.precision, request.slug)
-        return proof
+        return self._references[sizes]
 
     def network(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The folded float32 network in torch: (1, 3, H, W) RGB in [0, 1] -> (1, 3, s*H, s*W)."""
@@ -155,21 +235,67 @@ class Session:
             output: npt.NDArray[np.float32] = self.loaded.folded(torch.from_numpy(image)).numpy()
         return output
 
-    def _calibrate(self, calib: Path | None) -> "tuple[Calibration, str]":
-        from edgesr.quantization.calibration import from_images
+    def _source(self, recipe: "Recipe | None", crops: int = CROPS) -> "Source":
+        """The network with what it needs for INT8. Exports are kept for each recipe apart."""
+        from edgesr.targets.source import Source
 
+        place = self._store / (f"recipe-{self._recipes.index(recipe)}" if recipe in self._recipes else "own")
+        place.mkdir(exist_ok=True)
+        return Source(
+            self.loaded.folded,
+            name=self.spec.name,
+            scale=self.spec.scale,
+            min_side_px=self.spec.min_side_px,
+            calibration=None if self.images is None else self._calibration(crops),
+            recipe=recipe,
+            progress=lambda done, total: self.listener.progress("calibrate", done, total),
+            store=place,
+        )
+
+    def _read_recipe(self, path: Path) -> "Recipe":
+        """Raises ArtifactError for a recipe of another network or of other weights."""
+        from edgesr.quantization.recipe import load
+
+        found = load(path)
+        facts, sha256 = found.facts, self.loaded.provenance.sha256
+        if (facts.model, facts.scale) != (self.spec.name, self.spec.scale):
+            raise ArtifactError(
+                f"{path} is a recipe for {facts.model} x{facts.scale}, not for {self.spec.name} x{self.spec.scale}. "
+                f"Make one with: edgesr quantize {self.spec.name} --scale {self.spec.scale}"
+            )
+        if facts.weights_sha256 != sha256:
+            raise ArtifactError(
+                f"{path} was made for other weights (sha256 {facts.weights_sha256[:16]}..., here {sha256[:16]}...). "
+                f"Pass those with --weights, or make it again with: edgesr quantize {self.spec.name}"
+            )
+        return found
+
+    def _calibration_images(self, calib: Path | None) -> datasets.CalibrationImages:
         found = datasets.calibration_images(calib, self.spec.scale)
         if found.generated:
             self.listener.say(
                 "No calibration images given: INT8 ranges come from generated pictures and will be worse "
                 "than from photos. Give low-resolution photos with --calib DIR (DIV2K's official layout is recognised)."
             )
-        return from_images(found.images), found.source
+        judged = {pixels_sha256(image) for images in self.sets for pair in images for image in (pair.low, pair.high)}
+        shared = sum(pixels_sha256(image) in judged for image in found.images)
+        if shared:
+            self.listener.say(
+                f"Warning: {shared} of {len(found.images)} calibration images are also used to measure the loss, which "
+                "will look smaller than it is. Give other photos with --calib, or other image sets with --data."
+            )
+        return found
 
-    def _manifest(self, request: Request, conversion: "Conversion", folder: Path) -> Manifest:
+    def _calibration(self, crops: int) -> "Calibration":
+        from edgesr.quantization.calibration import from_images
+
+        assert self.images is not None
+        return from_images(self.images.images, count=crops)
+
+    def _manifest(self, source: "Source", request: Request, conversion: "Conversion", folder: Path) -> Manifest:
         from edgesr import __version__
 
-        int8 = request.precision in targets.INTEGER and self.calibration is not None
+        int8 = request.precision in targets.INTEGER
         provenance = self.loaded.provenance
         return Manifest(
             slug=request.slug,
@@ -187,15 +313,50 @@ class Session:
             runtime_options=dict(conversion.runtime_options),
             notes=conversion.notes,
             shares=dict(conversion.shares),
-            calibration=self._calibration_entry() if int8 else None,
-            recipe=json.loads(self.source.scheme.to_json()) if int8 else None,
+            calibration=self._calibration_of(source) if int8 else None,
+            recipe=_recipe_of(source) if int8 else None,
         )
 
-    def _calibration_entry(self) -> dict[str, Any]:
-        assert self.calibration is not None
-        calibration, source = self.calibration
-        crops = len(calibration.photos) + len(calibration.patches)
-        return {"source": source, "crops": crops, "fingerprint": calibration.fingerprint}
+    def _calibration_of(self, source: "Source") -> dict[str, Any]:
+        return self._calibration_entry(CROPS) if source.recipe is None else dict(source.recipe.facts.calibration)
+
+    def _calibration_entry(self, crops: int) -> dict[str, Any]:
+        assert self.images is not None
+        calibration = self._calibration(crops)
+        taken = len(calibration.photos) + len(calibration.patches)
+        return {"source": self.images.source, "crops": taken, "fingerprint": calibration.fingerprint}
+
+
+def _recipe_of(source: "Source") -> dict[str, Any]:
+    """How an INT8 artifact's numbers were found: the recipe, or the scheme of a search for ranges alone."""
+    scheme: dict[str, Any] = json.loads(source.scheme.to_json())
+    return scheme if source.recipe is None else asdict(source.recipe.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRunner:
+    """A quantized graph in torch as a runner: what every target computes, but for the order of sums."""
+
+    graph: Any
+    scale: int
+    accepts: InputRule
+
+    def __call__(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(1, 3, H, W) RGB in [0, 1] -> (1, 3, s*H, s*W)."""
+        import torch
+
+        with torch.inference_mode():
+            output: npt.NDArray[np.float32] = self.graph(torch.from_numpy(x)).numpy()
+        return output
+
+    def describe(self) -> dict[str, str]:
+        import torch
+
+        return {"runtime": f"torch {torch.__version__}", "precision": "int8 simulated"}
+
+
+def pixels_sha256(image: npt.NDArray[np.uint8]) -> str:
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +402,15 @@ class Outcome:
     first_error: EdgesrError | None
 
 
-def convert_all(session: Session, planned: Iterable[Planned], out: Path) -> Outcome:
-    """Convert one request after another; one that fails does not stop the rest."""
+def convert_all(session: Session, planned: Iterable[Planned], out: Path, limit: verify.Limit | None = None) -> Outcome:
+    """Convert one request after another; one that fails does not stop the rest. `limit`: see Session.convert."""
     rows: list[report.Row] = []
     first_error: EdgesrError | None = None
     for item in planned:
         start = time.perf_counter()
         try:
             targets.find(item.request.target).check(item.request)
-            rows.append(session.convert(item.request, out))
+            rows.append(session.convert(item.request, out, limit))
         except EdgesrError as error:
             seconds, kind = time.perf_counter() - start, session.loaded.provenance.kind
             impossible = item.optional and isinstance(error, Unsupported | MissingExtra)

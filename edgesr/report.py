@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from edgesr.artifact import Manifest
+from edgesr.artifact import Manifest, Proof
 from edgesr.types import Request
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from edgesr.quantization.recipe import Facts
 
 Status = Literal["done", "impossible", "failed"]
 MARKS: dict[Status, str] = {"done": "✅", "impossible": "❎", "failed": "❌"}
@@ -125,6 +127,21 @@ def table(rows: Sequence[Row]) -> "Table":
             "" if found.peak_mb is None else f"{found.peak_mb:.0f}",
             found.error or found.runtime,
         )
+    return drawn
+
+
+def recipe_table(facts: "Facts", proof: Proof) -> "Table":
+    """What a recipe keeps and loses, for a terminal."""
+    from rich.table import Table
+
+    kept = ", ".join(facts.kept_float) or "none"
+    caption = f"INT8: {facts.integer_share:.1%} of the convolution work. In float: {kept}. Simulated in torch."
+    drawn = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
+    for name in ("image set", "images", "float32 dB", "INT8 dB", "drop dB", "worst drop dB", "worst image"):
+        drawn.add_column(name, justify="left" if name.endswith(("set", "image")) else "right")
+    for found in proof.sets:
+        numbers = (f"{found.psnr_fp32_db:.3f}", f"{found.psnr_db:.3f}", f"{found.psnr_drop_db:+.3f}")
+        drawn.add_row(found.name, str(found.images), *numbers, f"{found.worst_drop_db:+.3f}", found.worst_image)
     return drawn
 
 

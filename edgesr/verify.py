@@ -41,6 +41,26 @@ DROP_LIMIT_DB: dict[Precision, float] = {
 """Largest mean loss of PSNR. int8: the converters' defaults lose 1.1 to 1.6 dB on these networks; more is a defect."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The INT8 contract: what an artifact may lose against float32, in dB of luma PSNR against the ground truth.
+
+    mean_db: on the mean of all sets. worst_db: on the worst image of any set.
+    """
+
+    mean_db: float = 0.10
+    worst_db: float = 0.50
+
+    def holds(self, proof: Proof) -> bool:
+        mean_db, worst_db = lost(proof)
+        return mean_db <= self.mean_db and worst_db <= self.worst_db
+
+
+def lost(proof: Proof) -> tuple[float, float]:
+    """(mean over the sets, worst image) of the loss, in dB."""
+    return fmean(found.psnr_drop_db for found in proof.sets), max(found.worst_drop_db for found in proof.sets)
+
+
 class Pair(Protocol):
     """An image and its ground truth: uint8 RGB (h, w, 3) and about (s*h, s*w, 3)."""
 
@@ -145,6 +165,18 @@ def check(proof: Proof, precision: Precision, slug: str) -> None:
             )
 
 
+def check_limit(proof: Proof, limit: Limit, slug: str) -> None:
+    """Raise QualityError if `proof` loses more than `limit` allows."""
+    if limit.holds(proof):
+        return
+    mean_db, worst_db = lost(proof)
+    worst = max(proof.sets, key=lambda found: found.worst_drop_db)
+    raise QualityError(
+        f"{slug} loses {mean_db:.3f} dB on the mean (allowed {limit.mean_db:g}) and {worst_db:.3f} dB on the worst "
+        f"image, {worst.name}/{worst.worst_image} (allowed {limit.worst_db:g})."
+    )
+
+
 def run(network: Network, low: Pixels) -> Pixels:
     """uint8 RGB (h, w, 3) through a network or runner, rounded to uint8. Raises QualityError for NaN."""
     image = np.ascontiguousarray(low.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
@@ -184,6 +216,7 @@ def _set_quality(name: str, drops: Iterable[tuple[Reference, float]]) -> SetQual
         psnr_drop_db=round(fmean(losses.values()), 4),
         worst_image=worst,
         worst_drop_db=round(losses[worst], 4),
+        drops_db={image: round(loss, 4) for image, loss in losses.items()},
     )
 
 

@@ -1,14 +1,14 @@
 """Biases as integer kernels add them: whole steps of the accumulator."""
 
-from typing import Any
-
 import torch
 import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
 from torch import fx, nn
 
+from edgesr.quantization.prepared import tensor_of
+
 CONVOLUTION = torch.ops.aten.conv2d.default
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
-
+DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 
 LARGEST_BIAS = 2.0**30
 """In units of the accumulator, an int32, which also has to hold the products."""
@@ -26,9 +26,9 @@ def round_biases(graph: nn.Module) -> None:
     for node in graph.graph.nodes:
         if node.target is not CONVOLUTION or len(node.args) < 3 or node.args[2] is None:
             continue
-        if all(reader.target is QUANTIZE for reader in node.users):
-            source, weight, bias = node.args[:3]
-            stored, scales, values = (_tensor(graph, found) for found in (*weight.args[:2], bias))
+        source, weight, bias = node.args[:3]
+        if source.target is DEQUANTIZE and all(reader.target is QUANTIZE for reader in node.users):
+            stored, scales, values = (tensor_of(graph, found) for found in (*weight.args[:2], bias))
             _enlarge_steps(stored, scales, values.abs().double() / (LARGEST_BIAS * source.args[1]))
             unit = source.args[1] * scales.double()
             values.copy_((values.double() / unit).round() * unit)
@@ -40,12 +40,3 @@ def _enlarge_steps(stored: torch.Tensor, scales: torch.Tensor, least: torch.Tens
     factor = (scales.double() / enlarged).reshape(-1, *[1] * (stored.dim() - 1))
     stored.copy_((stored.double() * factor).round().to(stored.dtype))
     scales.copy_(enlarged)
-
-
-def _tensor(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
-    """The parameter or buffer that a get_attr node reads."""
-    owner: Any = graph
-    for name in str(node.target).split("."):
-        owner = getattr(owner, name)
-    assert isinstance(owner, torch.Tensor)
-    return owner

@@ -1,24 +1,42 @@
-"""Post-training quantization: export, observe, convert. The result is one PT2E graph for every target."""
+"""Post-training quantization: the flow from a float network to one converted PT2E graph for every target.
+
+`quantize` looks for ranges alone. `find_recipe` changes the graph so that rounding costs less before and after that.
+"""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgesr.errors import ConversionError
 from edgesr.quantization.biases import round_biases
-from edgesr.quantization.calibration import Calibration, Pixels
+from edgesr.quantization.calibration import Calibration
+from edgesr.quantization.equalization import equalize, flip_one_sided
+from edgesr.quantization.mixed import choose_float, work_shares
+from edgesr.quantization.pixels import to_tensor
+from edgesr.quantization.prepared import prepare
 from edgesr.quantization.quantizer import ConvolutionQuantizer
-from edgesr.quantization.ranges import ActivationObserver
+from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
+from edgesr.quantization.recipe import Found
+from edgesr.quantization.recipe_graph import layers_of, tensors_of
+from edgesr.quantization.reconstruction import reconstruct, stretched_all
 from edgesr.quantization.scheme import Scheme
+from edgesr.quantization.sensitivity import SEED
+from edgesr.quantization.settings import Settings
 from edgesr.quantization.toolchain import stage
 
 Progress = Callable[[int, int], None]
 """Called with calibration crops done and crops in all."""
+Report = Callable[[str, int, int], None]
+"""Called with the name of a step, what is done of it and all of it."""
+
+CROPS_FOR_ERRORS, CROPS_FOR_RANGES = 8, 24
+ROUNDS = 2
+"""Equalization and the choice of what stays in float depend on each other."""
 
 
 def quantize(
@@ -36,10 +54,10 @@ def quantize(
     with stage("quantize"):
         # A copy: the graph shares its parameters with what it was exported from, and biases are rounded in place.
         exported = torch.export.export(copy.deepcopy(network), (example,), dynamic_shapes=dynamic_shapes).module()
-        prepared = prepare_pt2e(exported, ConvolutionQuantizer(scheme))
-    _observe(prepared, calibration, scheme.patch_weight, progress)
+        observed = prepare_pt2e(exported, ConvolutionQuantizer(scheme))
+    _observe(observed, calibration, scheme.patch_weight, progress)
     with stage("quantize"):
-        converted: nn.Module = convert_pt2e(prepared)
+        converted: nn.Module = convert_pt2e(observed)
         round_biases(converted)
     return converted
 
@@ -60,7 +78,66 @@ def _observe(prepared: nn.Module, calibration: Calibration, patch_weight: float,
             progress(done, len(weighted))
 
 
-def to_tensor(crop: Pixels) -> Tensor:
-    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
-    pixels = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
-    return torch.from_numpy(pixels) / 255
+def find_recipe(
+    network: nn.Module,
+    calibration: Calibration,
+    settings: Settings,
+    example: Tensor,
+    dynamic_shapes: Any,
+    report: Report,
+) -> Found:
+    """Quantize `network` (float32 NCHW RGB [0, 1]) as well as `settings` allow. Deterministic on one machine.
+
+    Equalization, choice of what stays in float, ranges, then reconstruction of the output on the calibration crops.
+    """
+    prepared = prepare(network, example, dynamic_shapes)
+    photos = [to_tensor(crop) for crop in calibration.photos]
+    rare = [to_tensor(crop) for crop in (*stretched_all(calibration.photos[:CROPS_FOR_ERRORS]), *calibration.patches)]
+    _check_finite(prepared, photos[0])
+    few = photos[:CROPS_FOR_ERRORS]
+    flipped = flip_one_sided(prepared, photos[:CROPS_FOR_RANGES])
+    notes = [f"one-sided channels turned: {flipped}"]
+    kept_float: tuple[str, ...] = ()
+    for round_ in range(ROUNDS):
+        report("equalize", round_, ROUNDS)
+        result = equalize(prepared, few, kept_float)
+        notes.append(f"squared error in 8-bit levels, predicted: {result.before:.2f} -> {result.after:.2f}")
+        if round_ == 0:
+            kept_float = choose_float(prepared, few, settings.float_work)
+    report("equalize", ROUNDS, ROUNDS)
+    with stage("quantize"):
+        observed = prepare_pt2e(copy.deepcopy(prepared), ConvolutionQuantizer(Scheme("sensitivity"), kept_float))
+    _observe_errors(observed, photos[:CROPS_FOR_RANGES], rare, lambda done, all_: report("ranges", done, all_))
+    with stage("quantize"):
+        graph = convert_pt2e(observed)
+    if settings.fit is not None:
+        reconstruct(graph, prepared, calibration.photos, settings.fit, lambda done, all_: report("fit", done, all_))
+    round_biases(graph)
+    return Found(
+        layers=layers_of(graph, prepared, work_shares(prepared, example)),
+        tensors=tensors_of(graph, prepared),
+        notes=tuple(notes),
+    )
+
+
+def _check_finite(prepared: fx.GraphModule, crop: Tensor) -> None:
+    with torch.no_grad():
+        if not torch.isfinite(prepared(crop)).all():
+            raise ConversionError("quantize", "the network's output is not finite on a calibration crop")
+
+
+def _observe_errors(observed: nn.Module, photos: list[Tensor], rare: list[Tensor], progress: Progress) -> None:
+    """Forward and backward passes that show the observers values and what errors of them cost."""
+    observers = [module for module in observed.modules() if isinstance(module, SensitiveObserver)]
+    random = torch.Generator().manual_seed(SEED)
+    crops = [(crop, False) for crop in photos] + [(crop, True) for crop in rare]
+    for done, (crop, extreme) in enumerate(crops, start=1):
+        for observer in observers:
+            observer.extreme = extreme
+        with torch.enable_grad():
+            output = observed(crop)
+            probe = torch.randn(output.shape, generator=random) / math.sqrt(output.numel() * len(photos))
+            (output * probe).sum().backward()
+        for parameter in observed.parameters():
+            parameter.grad = None
+        progress(done, len(crops))

@@ -1,6 +1,7 @@
 """Tells torchao's PT2E flow what to quantize in an exported graph."""
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from torchao.quantization.pt2e.quantizer import (
     Quantizer,
 )
 
-from edgesr.quantization.ranges import Activation, ActivationObserver
+from edgesr.quantization.prepared import name_of
+from edgesr.quantization.ranges import Activation, ActivationObserver, SensitiveObserver
 from edgesr.quantization.scheme import Scheme
 
 CONVOLUTION = torch.ops.aten.conv2d.default
@@ -39,14 +41,15 @@ IMAGE = FixedQParamsQuantizationSpec(dtype=torch.uint8, scale=1 / 255, zero_poin
 class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
     """Quantizes what every convolution reads and, if the scheme says so, writes; nothing else."""
 
-    def __init__(self, scheme: Scheme) -> None:
+    def __init__(self, scheme: Scheme, kept_float: Collection[str] = ()) -> None:
+        """`kept_float`: names of convolutions (edgesr.quantization.prepared.name_of) that are left as they are."""
         super().__init__()
-        self.scheme = scheme
+        self.scheme, self.kept_float = scheme, kept_float
         self.specs: dict[Any, QuantizationSpec] = {}
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         for node in model.graph.nodes:
-            if node.target is CONVOLUTION:
+            if node.target is CONVOLUTION and name_of(node) not in self.kept_float:
                 node.meta["quantization_annotation"] = self._annotation(node)
         return model
 
@@ -69,11 +72,19 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
 
     def _activation(self, after: Activation | None) -> QuantizationSpec:
         """One spec per kind: torchao lets the users of a tensor share an observer only if their specs are equal."""
+        if self.scheme.ranges == "sensitivity":
+            after = None
         key = getattr(after, "__name__", None) if not isinstance(after, functools.partial) else after.args
         if key not in self.specs:
-            observer = ActivationObserver.with_args(search=self.scheme.ranges == "mse", activation=after)
+            observer = _observer(self.scheme, after)
             self.specs[key] = QuantizationSpec(torch.uint8, observer, 0, 255, torch.per_tensor_affine)
         return self.specs[key]
+
+
+def _observer(scheme: Scheme, after: Activation | None) -> Any:
+    if scheme.ranges == "sensitivity":
+        return SensitiveObserver
+    return ActivationObserver.with_args(search=scheme.ranges == "mse", activation=after)
 
 
 def _activation_after(conv: fx.Node) -> Activation | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgesr.errors import ArtifactError, ConversionError
 from edgesr.extras import require
@@ -48,7 +49,7 @@ HALF = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.param` and `model.bin` for `request` into `folder`."""
-    layers, weights = _float_network(source)
+    layers, weights = _float_network(source.unrounded if request.precision == "int8" else source.network)
     notes: tuple[str, ...] = (ANY_SIZE,)
     shares: dict[str, float] = {}
     if request.precision == "fp16":
@@ -82,13 +83,13 @@ def _int8_notes(share: float) -> tuple[str, ...]:
     )
 
 
-def _float_network(source: Source) -> tuple[tuple[Layer, ...], dict[str, Weights]]:
-    """The float32 network, its blobs named like the tensors of every artifact."""
+def _float_network(network: nn.Module) -> tuple[tuple[Layer, ...], dict[str, Weights]]:
+    """A float32 network as pnnx writes it, its blobs named like the tensors of every artifact."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with stage("export"), torch.no_grad():
             trace: Any = torch.jit.trace
-            trace(source.network, example_input(), check_trace=False).save(str(folder / "network.pt"))
+            trace(network, example_input(), check_trace=False).save(str(folder / "network.pt"))
         _run_pnnx(folder)
         content = (folder / MAIN).read_bytes(), (folder / WEIGHTS).read_bytes()
     try:

@@ -69,7 +69,7 @@ def to_int8(
     """
     pairs = match(layers, weights, roundings(graph))
     written: list[Layer] = []
-    changed: dict[str, Weights] = {}
+    changed = dict(weights)
     for layer in layers:
         if layer.name not in pairs:
             written.append(layer)
@@ -112,15 +112,17 @@ def integer_weights(rounding: Rounding) -> Weights:
     return Weights((rounding.sign * rounding.integers).astype(np.int8).ravel(), bias.astype(np.float32), factors)
 
 
-def match(layers: tuple[Layer, ...], weights: Mapping[str, Weights], found: list[Rounding]) -> dict[str, Rounding]:
-    """The rounding of each convolution, by name: both lists are in the order of execution, and weights must agree."""
+def match(
+    layers: tuple[Layer, ...], weights: Mapping[str, Weights], found: list[Rounding | None]
+) -> dict[str, Rounding]:
+    """The rounding of each rounded convolution, by name: both are in the order of execution, and weights must agree."""
     names = [layer.name for layer in layers if layer.kind in CONVOLUTIONS]
     if len(names) != len(found):
         raise ConversionError("int8", f"the quantized graph has {len(found)} convolutions, pnnx wrote {len(names)}")
     for name, rounding in zip(names, found, strict=True):
-        if not _rounds(rounding, weights[name].kernel):
+        if rounding is not None and not _rounds(rounding, weights[name].kernel):
             raise ConversionError("int8", f"the quantized graph does not hold the weights of {name}")
-    return dict(zip(names, found, strict=True))
+    return {name: rounding for name, rounding in zip(names, found, strict=True) if rounding is not None}
 
 
 def _rounds(rounding: Rounding, kernel: npt.NDArray[Any]) -> bool:
@@ -130,14 +132,16 @@ def _rounds(rounding: Rounding, kernel: npt.NDArray[Any]) -> bool:
     return bool((off <= 0.51 * rounding.steps[:, None]).all())
 
 
-def roundings(graph: nn.Module) -> list[Rounding]:
-    """The convolutions of a converted PT2E graph with uint8 activations, in the order of execution."""
+def roundings(graph: nn.Module) -> list[Rounding | None]:
+    """The convolutions of a converted PT2E graph with uint8 activations, in the order of execution; None: in float."""
     assert isinstance(graph, fx.GraphModule)
     return [_rounding(graph, node) for node in graph.graph.nodes if node.target is CONVOLUTION]
 
 
-def _rounding(graph: fx.GraphModule, conv: Any) -> Rounding:
+def _rounding(graph: fx.GraphModule, conv: Any) -> Rounding | None:
     source, weight, bias = (*conv.args[:3], None)[:3]
+    if weight.op == "get_attr":
+        return None
     _, scale, zero_point, low, high, _ = source.args
     assert (low, high) == (0, 255), "the quantizer's activations are uint8"
     return Rounding(

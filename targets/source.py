@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,6 +14,11 @@ from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.toolchain import stage
 from edgesr.types import Request
+
+if TYPE_CHECKING:
+    from edgesr.quantization.graph import Report
+    from edgesr.quantization.recipe import Found, Recipe
+    from edgesr.quantization.settings import Settings
 
 Progress = Callable[[int, int], None]
 """Called with calibration crops done and crops in all."""
@@ -35,10 +40,13 @@ class Source:
         min_side_px: int,
         calibration: Calibration | None = None,
         scheme: Scheme | None = None,
+        recipe: "Recipe | None" = None,
         progress: Progress | None = None,
         store: Path | None = None,
     ) -> None:
         """`network`: float32 (1, 3, H, W), RGB in [0, 1] -> (1, 3, scale * H, scale * W); sides >= `min_side_px`.
+
+        `recipe`: its numbers are taken for INT8 instead of a search for ranges alone.
 
         Raises ConversionError if a weight is not finite.
         """
@@ -46,11 +54,12 @@ class Source:
         self.network = network.eval()
         self.name, self.scale, self.min_side_px = name, scale, min_side_px
         self.calibration, self.scheme, self.progress = calibration, scheme or Scheme(), progress
+        self.recipe = recipe
         self.store = store
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the exports, which another process finds in `store` or makes again."""
-        kept = ("network", "name", "scale", "min_side_px", "calibration", "scheme", "store")
+        kept = ("network", "name", "scale", "min_side_px", "calibration", "scheme", "recipe", "store")
         return {name: getattr(self, name) for name in kept} | {"progress": None}
 
     def check(self, request: Request) -> None:
@@ -62,8 +71,16 @@ class Source:
                 raise Unsupported(
                     f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
                 )
-        if request.precision in ("int8", "int16x8") and self.calibration is None:
+        if request.precision in ("int8", "int16x8") and self.calibration is None and self.recipe is None:
             raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
+
+    def find_recipe(self, settings: "Settings", report: "Report") -> "Found":
+        """Quantize the network as well as `settings` allow; minutes. Needs calibration crops."""
+        from edgesr.quantization.graph import find_recipe
+        from edgesr.targets.export import example_input, free_sides
+
+        assert self.calibration is not None, "checked by the caller"
+        return find_recipe(self.network, self.calibration, settings, example_input(), free_sides(), report)
 
     @functools.cached_property
     def float_onnx(self) -> bytes:
@@ -83,11 +100,26 @@ class Source:
         return export.load_module(self._stored("quantized.pt2", lambda: export.save_module(self._quantize())))
 
     def _quantize(self) -> nn.Module:
-        from edgesr.quantization.graph import quantize
-        from edgesr.targets.export import example_input, free_sides
+        with stage("quantize"):
+            from edgesr.quantization.graph import quantize
+            from edgesr.quantization.recipe_graph import apply
+            from edgesr.targets.export import example_input, free_sides
 
+        if self.recipe is not None:
+            return apply(self.recipe, self.network, example_input(), free_sides())
         assert self.calibration is not None, "checked by Source.check"
         return quantize(self.network, self.calibration, self.scheme, example_input(), free_sides(), self.progress)
+
+    @functools.cached_property
+    def unrounded(self) -> nn.Module:
+        """The float network with the structure and the weights of `quantized`: the same convolutions in one order."""
+        if self.recipe is None:
+            return self.network
+        with stage("prepare"):
+            from edgesr.quantization.recipe_graph import unrounded
+            from edgesr.targets.export import example_input, free_sides
+
+        return unrounded(self.recipe, self.network, example_input(), free_sides())
 
     @functools.cached_property
     def quantized_onnx(self) -> bytes:

@@ -21,6 +21,7 @@ from edgesr.targets.tflite_lowering import (
 )
 
 CONVOLUTION = "aten.conv2d.default"
+ADD = "aten.add.Tensor"
 PIXEL_SHUFFLE = "aten.pixel_shuffle.default"
 BIAS_LIMIT = 2**30
 """Half the range of an int32 accumulator, the other half for the products."""
@@ -170,25 +171,33 @@ def order_for_depth_to_space(layer: Layer, shuffle: fx.Node | None) -> Layer:
     return replace(layer, weight=layer.weight[order], bias=layer.bias[order], scales=scales)
 
 
-def producer(shuffle: fx.Node) -> fx.Node | None:
-    """The convolution before a pixel shuffle if only roundings lie between and nothing else reads it."""
-    node = shuffle.args[0]
-    while isinstance(node, fx.Node) and len(node.users) == 1:
-        if str(node.target) == CONVOLUTION:
-            return node
-        if str(node.target) not in (QUANTIZE, DEQUANTIZE):
-            return None
-        node = node.args[0]
-    return None
+def producers(shuffle: fx.Node) -> list[fx.Node]:
+    """The convolutions that make what a pixel shuffle reads, if only roundings and sums lie between and nothing else
+    reads any of it; else none.
+    """
+    return _producers(shuffle.args[0])
+
+
+def _producers(node: Any) -> list[fx.Node]:
+    if not isinstance(node, fx.Node) or len(node.users) != 1:
+        return []
+    if str(node.target) == CONVOLUTION:
+        return [node]
+    if str(node.target) in (QUANTIZE, DEQUANTIZE):
+        return _producers(node.args[0])
+    if str(node.target) == ADD:
+        terms = [_producers(term) for term in node.args[:2]]
+        return [conv for term in terms for conv in term] if all(terms) else []
+    return []
 
 
 def shuffle_after(conv: fx.Node) -> fx.Node | None:
-    """The pixel shuffle that alone reads `conv`, through roundings; `producer` the other way round."""
+    """The pixel shuffle that reads `conv` and nothing else does; `producers` the other way round."""
     node = conv
     while len(node.users) == 1:
         (node,) = node.users
         if str(node.target) == PIXEL_SHUFFLE:
-            return node
-        if str(node.target) not in (QUANTIZE, DEQUANTIZE):
+            return node if conv in producers(node) else None
+        if str(node.target) not in (QUANTIZE, DEQUANTIZE, ADD):
             return None
     return None

@@ -9,7 +9,7 @@ from torch import fx
 
 from edgesr.errors import ConversionError
 from edgesr.targets.rewrite import Rewrite
-from edgesr.targets.tflite_convolution import PIXEL_SHUFFLE, convolution, producer
+from edgesr.targets.tflite_convolution import PIXEL_SHUFFLE, convolution, producers
 from edgesr.targets.tflite_file import Tensor
 from edgesr.targets.tflite_lowering import DEQUANTIZE, QUANTIZE, Lowering, Rule, arguments, nhwc, rounding_of, wanted
 
@@ -165,8 +165,10 @@ def shuffle_with_depth_to_space(graph: Lowering, node: fx.Node) -> Tensor:
 
     Without that it would be two reshapes and a transpose of rank 6, the largest tensor of the network twice over.
     """
-    if producer(node) is None:
-        raise ConversionError("lower", f"{node.name} does not follow a convolution that nothing else reads")
+    if not producers(node):
+        raise ConversionError(
+            "lower", f"{node.name} does not follow convolutions, or a sum of them, that nothing else reads"
+        )
     source = graph.of(node.args[0])
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = node.args[1]

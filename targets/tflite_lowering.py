@@ -62,7 +62,11 @@ class Lowering:
         return rule(self, node)
 
     def of(self, node: Any) -> Tensor:
-        """The tensor of an activation."""
+        """The tensor of an activation, or of a parameter with one value per channel, (1, C, 1, 1)."""
+        if isinstance(node, fx.Node) and node.name in self.parameters:
+            values = self.parameters[node.name]
+            if values.ndim == 4 and values.shape[0] == values.shape[2] == values.shape[3] == 1:
+                return self.file.constant(node.name, values.transpose(0, 2, 3, 1))
         if not isinstance(node, fx.Node) or node not in self.values:
             raise ConversionError("lower", f"expected an activation, found {node}")
         return self.values[node]

@@ -3,7 +3,8 @@
 `model.param` is text: a magic number, the counts of layers and blobs, then a line per layer:
 `kind name inputs outputs input... output... key=value...` (ncnn's wiki, "param and model file structure").
 `model.bin` holds the weights of the convolutions in the order of their lines: a tag of four bytes, the kernel
-(padded to four bytes), float32 bias, and for int8 the float32 scales (ncnn, src/modelbin.cpp).
+(padded to four bytes), float32 bias, and for int8 the float32 scales (ncnn, src/modelbin.cpp); of a constant the bare
+float32 values.
 """
 
 import re
@@ -22,6 +23,9 @@ VALUE_LIMIT = 1 << 24
 """No count or size in these networks comes near it; products of two fit into 64 bits."""
 
 CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
+CONSTANT = "MemoryData"
+"""A tensor of the file: float32, width, height and channels under the options 0, 1 and 2."""
+WEIGHTED = (*CONVOLUTIONS, CONSTANT)
 TAGS: Mapping[bytes, str] = {
     bytes(4): "<f4",
     (0x01306B47).to_bytes(4, "little"): "<f2",
@@ -71,7 +75,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One convolution. kernel: flat float32, float16 or int8. bias: float32 (out,) or None.
+    """One convolution, or a constant, which is all kernel. kernel: flat float32, float16 or int8. bias: float32 (out,) or None.
 
     scales: for int8 the float32 factors that turn values into integers, (out,) for the kernel and (1,) for the input.
     """
@@ -148,7 +152,7 @@ def _check_order(layers: tuple[Layer, ...]) -> None:
 def read_bin(content: bytes, layers: tuple[Layer, ...]) -> dict[str, Weights]:
     """Weights by layer name. Raises ArtifactError unless the file holds exactly what `layers` need."""
     reader = _Reader(content)
-    weights = {layer.name: _read_weights(reader, layer) for layer in layers if layer.kind in CONVOLUTIONS}
+    weights = {layer.name: _read_weights(reader, layer) for layer in layers if layer.kind in WEIGHTED}
     if reader.position != len(content):
         raise ArtifactError(f"The ncnn bin file has {len(content)} bytes; its layers need {reader.position}.")
     return weights
@@ -156,10 +160,13 @@ def read_bin(content: bytes, layers: tuple[Layer, ...]) -> dict[str, Weights]:
 
 def write_bin(layers: tuple[Layer, ...], weights: Mapping[str, Weights]) -> bytes:
     """The file that `read_bin` reads."""
-    return b"".join(part for layer in layers if layer.kind in CONVOLUTIONS for part in _parts(weights[layer.name]))
+    return b"".join(part for layer in layers if layer.kind in WEIGHTED for part in _parts(layer, weights[layer.name]))
 
 
-def _parts(weights: Weights) -> Iterator[bytes]:
+def _parts(layer: Layer, weights: Weights) -> Iterator[bytes]:
+    if layer.kind == CONSTANT:
+        yield weights.kernel.astype("<f4").tobytes()
+        return
     tag = next(tag for tag, kind in TAGS.items() if np.dtype(kind) == weights.kernel.dtype)
     kernel = weights.kernel.tobytes()
     yield tag + kernel + bytes(-len(kernel) % 4)
@@ -186,6 +193,8 @@ class _Reader:
 
 
 def _read_weights(reader: _Reader, layer: Layer) -> Weights:
+    if layer.kind == CONSTANT:
+        return Weights(reader.floats(layer.integer(0) * layer.integer(1) * layer.integer(2)), None)
     outputs, count, scaled = layer.integer(0), layer.integer(6), layer.integer(8)
     tag = reader.take(4)
     if tag not in TAGS or scaled not in (0, 1) or (TAGS[tag] == "i1") != bool(scaled):

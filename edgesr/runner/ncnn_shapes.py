@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgesr.errors import ArtifactError
-from edgesr.runner.ncnn_file import LIST_KEY, Layer
+from edgesr.runner.ncnn_file import CONSTANT, LIST_KEY, Layer
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
@@ -50,6 +50,9 @@ def blob_shapes(layers: tuple[Layer, ...], image: str, height: int, width: int) 
                 raise ArtifactError(f"The ncnn network must have the one input {image}; found {layer.outputs}.")
             shapes[image] = (IMAGE_CHANNELS, height, width)
             continue
+        if layer.kind == CONSTANT:
+            shapes.update(_constant(layer))
+            continue
         made = _shapes(layer, tuple(shapes[name] for name in layer.inputs))
         _require(len(made) == len(layer.outputs), layer, f"it makes {len(made)} blobs")
         _require(all(0 < c <= CHANNEL_LIMIT and min(h, w) > 0 for c, h, w in made), layer, f"its output is {made}")
@@ -57,9 +60,20 @@ def blob_shapes(layers: tuple[Layer, ...], image: str, height: int, width: int) 
     return shapes
 
 
+def _constant(layer: Layer) -> dict[str, Shape]:
+    """One value per channel."""
+    channels = layer.integer(2)
+    plain = not layer.inputs and len(layer.outputs) == 1 and layer.params.keys() == {0, 1, 2}
+    usual = layer.integer(0) == layer.integer(1) == 1 and 0 < channels <= CHANNEL_LIMIT
+    _require(plain and usual, layer, f"it holds {dict(layer.params)}")
+    return {layer.outputs[0]: (channels, 1, 1)}
+
+
 def _shapes(layer: Layer, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
     if layer.kind not in RULES:
-        raise ArtifactError(f"ncnn layer {layer.name:.40} is a {layer.kind:.40}; this version runs {', '.join(RULES)}.")
+        raise ArtifactError(
+            f"ncnn layer {layer.name:.40} is a {layer.kind:.40}; this version runs {', '.join((*RULES, CONSTANT))}."
+        )
     rule = RULES[layer.kind]
     unknown = layer.params.keys() - rule.keys
     _require(not unknown, layer, f"it has the unknown options {sorted(unknown)}")

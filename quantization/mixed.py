@@ -1,0 +1,78 @@
+"""Which convolutions stay in float: those whose rounding costs most for the work that they do."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, fx
+
+from edgesr.quantization.equalization import ACTIVATION_LEVELS, WEIGHT_LEVELS, WEIGHT_SHARE, ends
+from edgesr.quantization.prepared import (
+    Node,
+    convolutions,
+    groups_of,
+    is_dense,
+    name_of,
+    shapes_of,
+    source_of,
+    weight_of,
+)
+from edgesr.quantization.sensitivity import Flow, measure
+
+
+def work_shares(graph: fx.GraphModule, example: Tensor) -> dict[str, float]:
+    """Part of the multiply-accumulates of all convolutions that each does, 0 to 1, by name."""
+    shapes = shapes_of(graph, example)
+    macs = {}
+    for conv in convolutions(graph):
+        inputs, taps = shapes[source_of(conv)][1], math.prod(weight_of(graph, conv).shape[2:])
+        macs[name_of(conv)] = math.prod(shapes[conv][1:]) * inputs // groups_of(conv) * taps
+    return {name: value / sum(macs.values()) for name, value in macs.items()}
+
+
+def choose_float(graph: fx.GraphModule, crops: list[Tensor], most: float) -> tuple[str, ...]:
+    """Names of convolutions to leave in float: at most the part `most` of the work, greedily by error per work.
+
+    The error is what rounding a convolution's weights, output and input adds to the network's output, predicted from
+    the float graph (edgesr.quantization.sensitivity). An input counts as long as no other rounded convolution reads
+    it, an output as long as none is read unrounded otherwise. One that saves less than its part of the error stays.
+    """
+    shares = work_shares(graph, crops[0])
+    flows = measure(graph, ends(graph), crops)
+    rounded = {name_of(conv): conv for conv in convolutions(graph)}
+    chosen: list[str] = []
+    left = most
+    total = sum(_error(graph, conv, rounded, flows) for conv in rounded.values())
+    while True:
+        gains = {name: _error(graph, conv, rounded, flows) for name, conv in rounded.items() if shares[name] <= left}
+        gains = {name: gain for name, gain in gains.items() if gain / total > shares[name]}
+        if not gains:
+            return tuple(chosen)
+        best = max(gains, key=lambda name: gains[name] / shares[name])
+        chosen.append(best)
+        left -= shares[best]
+        del rounded[best]
+
+
+def _error(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows: Mapping[Node, Flow]) -> float:
+    """What is saved if `conv` is taken out of `rounded`: mean squared error of the output, of values in [0, 1]."""
+    source = source_of(conv)
+    sources = [source_of(other) for other in rounded.values()]
+    error = _weights(graph, conv, flows)
+    if conv not in sources:
+        error += _activation(flows[conv])
+    if source.op != "placeholder" and sources.count(source) == 1 and source not in rounded.values():
+        error += _activation(flows[source])
+    return error
+
+
+def _activation(flow: Flow) -> float:
+    step = (flow.high.max() - flow.low.min()) / ACTIVATION_LEVELS
+    return float(step.square() / 12 * flow.energy.sum())
+
+
+def _weights(graph: fx.GraphModule, conv: Node, flows: Mapping[Node, Flow]) -> float:
+    weight, power = weight_of(graph, conv).detach(), flows[source_of(conv)].mean_square
+    step = weight.abs().amax((1, 2, 3)) / WEIGHT_LEVELS
+    power = power.sum() if is_dense(conv) else power
+    taps = math.prod(weight.shape[2:])
+    return float(WEIGHT_SHARE * (step.square() / 12 * taps * power * flows[conv].energy).sum())

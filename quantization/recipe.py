@@ -1,0 +1,156 @@
+"""The result of a quantization: for one network, every scale, every int8 weight, what stays in float, and why.
+
+A JSON file for people and a safetensors file with the numbers beside it, made once and used for every target.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgesr.artifact import file_sha256
+from edgesr.errors import ArtifactError, OutputError
+
+SCHEMA = 1
+MAX_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """uint8 levels q of an activation: x = step * (q - zero_point)."""
+
+    step: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One convolution. `reads`, `writes`: its rounded input and output, both None where it stays in float; `writes`
+    alone is None where what follows needs no rounding. `work`: its part of all multiply-accumulates, 0 to 1.
+    """
+
+    name: str
+    reads: Grid | None
+    writes: Grid | None
+    work: float
+
+    @property
+    def integer(self) -> bool:
+        return self.reads is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
+    `settings`: how it was made; `notes`: figures and reasons, for a person.
+    """
+
+    model: str
+    scale: int
+    weights_sha256: str
+    calibration: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    @property
+    def integer_share(self) -> float:
+        """Part of the multiply-accumulates of all convolutions that compute on integers, 0 to 1."""
+        return sum(layer.work for layer in self.layers if layer.integer)
+
+    @property
+    def kept_float(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.layers if not layer.integer)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """`tensors`: NAME.weight (int8 or float32), NAME.step (float32, per output channel), NAME.bias, and factors."""
+
+    facts: Facts
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a quantization found: layers and numbers of a recipe, and sentences about it."""
+
+    layers: tuple[Layer, ...]
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    """Write `path` (.json) and its numbers beside it (.safetensors), the JSON last. Raises OutputError."""
+    from safetensors.torch import save as to_bytes
+
+    content = to_bytes(dict(recipe.tensors))
+    place = numbers_of(path)
+    entry = {"file": place.name, "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps({**asdict(recipe.facts), "tensors": entry}, indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for target, data in ((place, content), (path, text.encode())):
+            temporary = target.with_name(f".{target.name}.tmp")
+            temporary.write_bytes(data)
+            temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Choose another place with -o.") from error
+
+
+def numbers_of(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
+
+
+def load(path: Path) -> Recipe:
+    """Read what `save` wrote. Raises ArtifactError that says what is wrong with it."""
+    from pydantic import TypeAdapter, ValidationError
+    from safetensors.torch import load as from_bytes
+
+    raw = _json(path)
+    entry = raw.pop("tensors", None)
+    try:
+        facts = TypeAdapter(Facts).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{path} is not a recipe: field {where!r}: {first['msg']}.") from error
+    place = numbers_of(path)
+    if not isinstance(entry, dict) or entry.get("file") != place.name:
+        raise ArtifactError(f"{path} does not name {place.name} as its numbers. Make it again with: edgesr quantize")
+    if not place.is_file():
+        raise ArtifactError(f"{place} is missing: a recipe is two files, {path.name} and {place.name}.")
+    found = file_sha256(place)
+    if found != entry.get("sha256"):
+        raise ArtifactError(f"{place} was changed: expected sha256 {entry.get('sha256')}, found {found}.")
+    try:
+        tensors = from_bytes(place.read_bytes())
+    except Exception as error:
+        raise ArtifactError(f"{place} is not a safetensors file ({type(error).__name__}).") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ArtifactError(f"{place}: {name} holds NaN or infinity.")
+    return Recipe(facts, tensors)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ArtifactError(f"{path} is larger than {MAX_BYTES} bytes: it is not a recipe.")
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(
+            f"Cannot read the recipe {path}: {error.strerror}. Make one with: edgesr quantize"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}).") from error
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema != SCHEMA:
+        raise ArtifactError(f"{path} has schema {schema!r}; this edgesr reads schema {SCHEMA}.")
+    return dict(raw)

@@ -1,0 +1,174 @@
+"""Between a recipe and the converted PT2E graph that it describes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import (
+    FixedQParamsQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpecBase,
+    Quantizer,
+)
+
+from edgesr.errors import ArtifactError
+from edgesr.quantization.prepared import (
+    CONVOLUTION,
+    Node,
+    bias_of,
+    convolutions,
+    factors,
+    name_of,
+    prepare,
+    source_of,
+    tensor_of,
+    weight_of,
+)
+from edgesr.quantization.quantizer import WEIGHT
+from edgesr.quantization.recipe import Grid, Layer, Recipe
+from edgesr.quantization.reconstruction import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE
+from edgesr.quantization.toolchain import stage
+
+
+def layers_of(graph: fx.GraphModule, prepared: fx.GraphModule, work: Mapping[str, float]) -> tuple[Layer, ...]:
+    """The convolutions of a converted PT2E graph, with the names that they have in `prepared`, its float form."""
+    found = []
+    for conv, exact in zip(convolutions(graph), convolutions(prepared), strict=True):
+        name, integer = name_of(exact), conv.args[1].target is DEQUANTIZE_WEIGHT
+        grids = (_grid(conv.args[0]), _grid_after(conv)) if integer else (None, None)
+        found.append(Layer(name, *grids, work[name]))
+    return tuple(found)
+
+
+def tensors_of(graph: fx.GraphModule, prepared: fx.GraphModule) -> dict[str, Tensor]:
+    """What `apply` needs of a converted PT2E graph."""
+    found: dict[str, Tensor] = {}
+    for conv, exact in zip(convolutions(graph), convolutions(prepared), strict=True):
+        name, weight = name_of(exact), conv.args[1]
+        if weight.target is DEQUANTIZE_WEIGHT:
+            found[f"{name}.weight"] = tensor_of(graph, weight.args[0])
+            found[f"{name}.step"] = tensor_of(graph, weight.args[1]).float()
+        else:
+            found[f"{name}.weight"] = tensor_of(graph, weight)
+        bias = bias_of(graph, conv)
+        if bias is not None:
+            found[f"{name}.bias"] = bias
+    for node in factors(prepared):
+        found[_factor_name(node)] = tensor_of(prepared, node.args[1])
+    return {name: tensor.detach().clone().contiguous() for name, tensor in found.items()}
+
+
+def apply(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
+    """The converted PT2E graph of `network` with the numbers of `recipe`.
+
+    Raises ArtifactError if the recipe is not for a network of this structure.
+    """
+    prepared = unrounded(recipe, network, example, dynamic_shapes)
+    with stage("quantize"), torch.no_grad():
+        names = [name_of(conv) for conv in convolutions(prepared)]
+        observed = prepare_pt2e(prepared, FromRecipe(recipe.facts.layers))
+        observed(example)
+        graph = convert_pt2e(observed)
+        for name, conv in zip(names, convolutions(graph), strict=True):
+            weight = conv.args[1]
+            if weight.target is DEQUANTIZE_WEIGHT:
+                tensor_of(graph, weight.args[0]).copy_(recipe.tensors[f"{name}.weight"])
+                tensor_of(graph, weight.args[1]).copy_(recipe.tensors[f"{name}.step"])
+    assert isinstance(graph, fx.GraphModule)
+    return graph
+
+
+def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
+    """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
+    prepared = prepare(network, example, dynamic_shapes)
+    _check_fits(recipe, prepared)
+    with torch.no_grad():
+        for conv in convolutions(prepared):
+            name = name_of(conv)
+            weight_of(prepared, conv).copy_(_values(recipe.tensors, name))
+            bias = bias_of(prepared, conv)
+            if bias is not None:
+                bias.copy_(recipe.tensors[f"{name}.bias"])
+        for node in factors(prepared):
+            tensor_of(prepared, node.args[1]).copy_(recipe.tensors[_factor_name(node)])
+    return prepared
+
+
+def _values(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    weight = tensors[f"{name}.weight"].float()
+    return weight * tensors[f"{name}.step"].reshape(-1, 1, 1, 1) if f"{name}.step" in tensors else weight
+
+
+def _check_fits(recipe: Recipe, prepared: fx.GraphModule) -> None:
+    rounded = {layer.name for layer in recipe.facts.layers if layer.integer}
+    expected: dict[str, tuple[int, ...]] = {}
+    for conv in convolutions(prepared):
+        name, weight, bias = name_of(conv), weight_of(prepared, conv), bias_of(prepared, conv)
+        expected[f"{name}.weight"] = tuple(weight.shape)
+        if name in rounded:
+            expected[f"{name}.step"] = (len(weight),)
+        if bias is not None:
+            expected[f"{name}.bias"] = tuple(bias.shape)
+    for node in factors(prepared):
+        expected[_factor_name(node)] = tuple(tensor_of(prepared, node.args[1]).shape)
+    found = {name: tuple(tensor.shape) for name, tensor in recipe.tensors.items()}
+    names = [name_of(conv) for conv in convolutions(prepared)]
+    if found != expected or [layer.name for layer in recipe.facts.layers] != names:
+        odd = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+        raise ArtifactError(
+            f"The recipe does not fit the network {recipe.facts.model} x{recipe.facts.scale} of this version "
+            f"(first difference: {(*odd, 'the order of layers')[0]}). Make it again with: edgesr quantize "
+            f"{recipe.facts.model}"
+        )
+
+
+def _factor_name(factor: Node) -> str:
+    return str(factor.args[1].target)
+
+
+class FromRecipe(Quantizer):  # type: ignore[misc]
+    """Puts the roundings of a recipe where it has them."""
+
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        super().__init__()
+        self.layers = {layer.name: layer for layer in layers}
+        self.specs: dict[Grid, FixedQParamsQuantizationSpec] = {}
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        for node in model.graph.nodes:
+            if node.target is CONVOLUTION and (layer := self.layers[name_of(node)]).reads is not None:
+                inputs: dict[Node, QuantizationSpecBase | None] = {
+                    source_of(node): self._spec(layer.reads),
+                    node.args[1]: WEIGHT,
+                }
+                written = None if layer.writes is None else self._spec(layer.writes)
+                node.meta["quantization_annotation"] = QuantizationAnnotation(inputs, written, _annotated=True)
+        return model
+
+    def validate(self, model: fx.GraphModule) -> None:
+        pass
+
+    def _spec(self, grid: Grid) -> FixedQParamsQuantizationSpec:
+        if grid not in self.specs:
+            self.specs[grid] = FixedQParamsQuantizationSpec(
+                dtype=torch.uint8, scale=grid.step, zero_point=grid.zero_point, quant_min=0, quant_max=255
+            )
+        return self.specs[grid]
+
+
+def _grid(node: Any) -> Grid | None:
+    if node.target is not DEQUANTIZE:
+        return None
+    _, step, zero_point, *_ = node.args
+    assert isinstance(step, float)
+    assert isinstance(zero_point, int)
+    return Grid(step, zero_point)
+
+
+def _grid_after(conv: Node) -> Grid | None:
+    readers = list(conv.users)
+    if len(readers) != 1 or readers[0].target is not QUANTIZE:
+        return None
+    return _grid(next(iter(readers[0].users)))

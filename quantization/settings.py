@@ -1,0 +1,34 @@
+"""How much is done to keep quality: values without a toolchain."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Adam with a cosine rate. Rates: of weights and biases (in their own units), of log steps, of zero points.
+
+    extremes: part of the crops whose contrast is stretched beyond what photos have.
+    """
+
+    steps: int = 600
+    batch: int = 8
+    side_px: int = 48
+    rate: float = 1e-4
+    step_rate: float = 5e-3
+    zero_point_rate: float = 0.1
+    warmup: int = 20
+    extremes: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves weights as
+    equalization left them, rounded to nearest."""
+
+    float_work: float = 0.02
+    fit: Fit | None = None
+
+
+EFFORTS = (Settings(), Settings(0.05, Fit()), Settings(0.10, Fit()))
+"""Tried in turn until a contract holds: ranges and equalization, then weights fitted too, then more in float."""
