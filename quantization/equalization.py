@@ -102,10 +102,9 @@ def equalize(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Collect
         return Equalized(before, float(error(logs)))
 
 
-def ends(graph: fx.GraphModule) -> set[Node]:
-    """What convolutions read and write."""
-    found = convolutions(graph)
-    return {*found, *(source_of(conv) for conv in found)}
+def ends(graph: fx.GraphModule) -> list[Node]:
+    """What convolutions read and write, each once."""
+    return list(dict.fromkeys(node for conv in convolutions(graph) for node in (source_of(conv), conv)))
 
 
 def flip_one_sided(graph: fx.GraphModule, crops: Sequence[Tensor]) -> int:
@@ -269,31 +268,77 @@ def predicted_error(
     adds d_o^2 / 12 times the mean square of what they multiply, times the energy of o.
     """
     rounded = [conv for conv in convolutions(graph) if name_of(conv) not in kept_float]
-    sites = {node for conv in rounded for node in (conv, source_of(conv)) if node.op != "placeholder"}
-    index = {node: classes.index(node) for node in ends(graph)}
-    largest = {conv: weight_of(graph, conv).detach().abs().amax((2, 3)) for conv in rounded}
-    taps = {conv: math.prod(weight_of(graph, conv).shape[2:]) for conv in rounded}
+    activations = _activation_error(rounded, flows, classes)
+    weights = _weight_error(graph, [conv for conv in rounded if is_dense(conv)], flows, classes)
+    # A depthwise convolution has one input per output: its relative steps do not change with the factors.
+    constant = sum(_depthwise_error(graph, conv, flows) for conv in rounded if not is_dense(conv))
 
     def error(logs: Tensor) -> Tensor:
         factor = torch.cat([logs, torch.zeros(1)]).exp()
-        total = torch.zeros(())
-        for node in sites:
-            flow, scale = flows[node], factor[index[node]]
-            step = ((flow.high / scale).max() - (flow.low / scale).min()) / ACTIVATION_LEVELS
-            total = total + step.square() / 12 * (flow.energy * scale.square()).sum()
-        for conv in rounded:
-            flow, scale = flows[source_of(conv)], factor[index[source_of(conv)]]
-            columns = largest[conv]
-            if is_dense(conv):
-                step = (columns * scale).amax(dim=1) / WEIGHT_LEVELS
-                power = (flow.mean_square / scale.square()).sum()
-            else:
-                step, power = columns[:, 0] / WEIGHT_LEVELS, flow.mean_square
-            noise = step.square() / 12 * taps[conv] * power * flows[conv].energy
-            total = total + WEIGHT_SHARE * noise.sum()
-        return total * 255**2
+        return 255**2 / 12 * (activations(factor) + WEIGHT_SHARE * (weights(factor) + constant))
 
     return error
+
+
+def _activation_error(rounded: list[Node], flows: dict[Node, Flow], classes: Classes) -> Callable[[Tensor], Tensor]:
+    ends_of = (node for conv in rounded for node in (source_of(conv), conv) if node.op != "placeholder")
+    sites = list(dict.fromkeys(ends_of))
+    index, site = _gathered(classes, sites)
+    low, high, energy = (
+        torch.cat([getattr(flows[node], name) for node in sites]) for name in ("low", "high", "energy")
+    )
+
+    def error(factor: Tensor) -> Tensor:
+        scale = factor[index]
+        empty = torch.zeros(len(sites))
+        top = empty.scatter_reduce(0, site, high / scale, "amax")
+        bottom = empty.scatter_reduce(0, site, low / scale, "amin")
+        shown = empty.index_add(0, site, energy * scale.square())
+        return (((top - bottom) / ACTIVATION_LEVELS).square() * shown).sum()
+
+    return error
+
+
+def _weight_error(
+    graph: fx.GraphModule, dense: list[Node], flows: dict[Node, Flow], classes: Classes
+) -> Callable[[Tensor], Tensor]:
+    index, conv_of_input = _gathered(classes, [source_of(conv) for conv in dense])
+    mean_square = torch.cat([flows[source_of(conv)].mean_square for conv in dense])
+    largest = [weight_of(graph, conv).detach().abs().amax((2, 3)) for conv in dense]
+    energy = torch.cat([flows[conv].energy * math.prod(weight_of(graph, conv).shape[2:]) for conv in dense])
+    conv_of_row = torch.cat([torch.full((len(rows),), number) for number, rows in enumerate(largest)])
+    starts = torch.tensor([0, *(len(rows) for rows in largest)]).cumsum(0)
+    row = torch.cat(
+        [
+            (starts[number] + torch.arange(len(rows)))[:, None].expand_as(rows).flatten()
+            for number, rows in enumerate(largest)
+        ]
+    )
+    column = torch.cat(
+        [classes.index(source_of(conv)).expand_as(rows).flatten() for conv, rows in zip(dense, largest, strict=True)]
+    )
+    flat = torch.cat([rows.flatten() for rows in largest])
+
+    def error(factor: Tensor) -> Tensor:
+        step = torch.zeros(len(energy)).scatter_reduce(0, row, flat * factor[column], "amax") / WEIGHT_LEVELS
+        power = torch.zeros(len(dense)).index_add(0, conv_of_input, mean_square / factor[index].square())
+        return (step.square() * energy * power[conv_of_row]).sum()
+
+    return error
+
+
+def _depthwise_error(graph: fx.GraphModule, conv: Node, flows: dict[Node, Flow]) -> float:
+    weight = weight_of(graph, conv).detach()
+    step = weight.abs().amax((1, 2, 3)) / WEIGHT_LEVELS
+    power = flows[source_of(conv)].mean_square * math.prod(weight.shape[2:])
+    return float((step.square() * power * flows[conv].energy).sum())
+
+
+def _gathered(classes: Classes, nodes: list[Node]) -> tuple[Tensor, Tensor]:
+    """For the channels of all nodes, one after another: the class, and the number of the node."""
+    found = [classes.index(node) for node in nodes]
+    numbers = [torch.full((len(index),), number) for number, index in enumerate(found)]
+    return torch.cat(found), torch.cat(numbers)
 
 
 def _rescale(graph: fx.GraphModule, classes: Classes, logs: Tensor) -> None:

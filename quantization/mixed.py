@@ -34,7 +34,8 @@ def choose_float(graph: fx.GraphModule, crops: list[Tensor], most: float) -> tup
 
     The error is what rounding a convolution's weights, output and input adds to the network's output, predicted from
     the float graph (edgesr.quantization.sensitivity). An input counts as long as no other rounded convolution reads
-    it, an output as long as none is read unrounded otherwise. One that saves less than its part of the error stays.
+    it, an output as long as no rounded convolution reads it. One that saves less than its part of the error stays, and
+    so does one between two rounded ones: ONNX Runtime would round its weights by itself.
     """
     shares = work_shares(graph, crops[0])
     flows = measure(graph, ends(graph), crops)

@@ -1,5 +1,6 @@
 """ncnn: a text file of layers and a file of weights, through pnnx."""
 
+import copy
 import subprocess
 import tempfile
 from dataclasses import replace
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn import functional as F
 
 from edgesr.errors import ArtifactError, ConversionError
 from edgesr.extras import require
@@ -88,6 +90,7 @@ def _float_network(network: nn.Module) -> tuple[tuple[Layer, ...], dict[str, Wei
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with stage("export"), torch.no_grad():
+            network = _with_traced_sizes(network)
             trace: Any = torch.jit.trace
             trace(network, example_input(), check_trace=False).save(str(folder / "network.pt"))
         _run_pnnx(folder)
@@ -98,6 +101,27 @@ def _float_network(network: nn.Module) -> tuple[tuple[Layer, ...], dict[str, Wei
         return layers, read_bin(content[1], layers)
     except ArtifactError as error:
         raise ConversionError("pnnx", f"it wrote what the runner of this kit does not take: {error}") from error
+
+
+def _with_traced_sizes(network: nn.Module) -> nn.Module:
+    """A copy of an exported graph in which a trace sees that resizing depends on the size of the input.
+
+    The ATen operators of torch.export take plain numbers, which a trace would keep.
+    """
+    if not isinstance(network, fx.GraphModule):
+        return network
+    copied = copy.deepcopy(network)
+    graph = copied.graph
+    for node in list(graph.nodes):
+        with graph.inserting_before(node):
+            if node.target is torch.ops.aten.sym_size.int:
+                node.replace_all_uses_with(graph.call_method("size", node.args))
+            elif node.target is torch.ops.aten.upsample_bilinear2d.vec:
+                size, options = node.args[1], {"mode": "bilinear", "align_corners": node.args[2]}
+                node.replace_all_uses_with(graph.call_function(F.interpolate, (node.args[0], size), options))
+    graph.eliminate_dead_code()
+    copied.recompile()
+    return copied
 
 
 def _run_pnnx(folder: Path) -> None:

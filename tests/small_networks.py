@@ -1,16 +1,23 @@
 """Networks of every kind that are small enough to convert in a second, and photo-like inputs for them."""
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from edgesr.models import bsrn, plainusr
 from edgesr.quantization import calibration
-from edgesr.runner import Array
+from edgesr.runner import Array, Runner, open_artifact
+from edgesr.targets import convert, find
 from edgesr.targets.source import Source
+from edgesr.types import Request
 
 SCALE = 2
 MIN_SIDE_PX = {"plainusr": 7, "plainusr-lia": 7, "bsrn-slim": 15, "bsrn": 15}
@@ -52,6 +59,38 @@ def source(name: str, large: float = 0.0) -> Source:
     images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
     crops = calibration.from_images(images, count=4, side_px=64)
     return Source(network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], calibration=crops)
+
+
+def make_from(network: Source, folder: Path, request: Request) -> Runner:
+    """Convert, write a minimal manifest, open."""
+    made = convert(network, request, folder)
+    contents = [(folder / file).read_bytes() for file in made.files]
+    manifest = {
+        "schema": 1,
+        "request": asdict(request),
+        "scale": request.scale,
+        "files": [
+            {"name": file, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for file, content in zip(made.files, contents, strict=True)
+        ],
+        "main": made.main,
+        "inputs": [asdict(spec) for spec in made.inputs],
+        "outputs": [asdict(spec) for spec in made.outputs],
+        "runtime_options": dict(made.runtime_options),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return open_artifact(folder, threads=1)
+
+
+def require_runtime(target: str) -> None:
+    """Skip, naming what is missing."""
+    if target == "openvino":
+        from edgesr.runner.openvino import load_openvino
+
+        load_openvino()
+    else:
+        info = find(target)
+        pytest.importorskip(info.runtime or info.packages[-1], reason=f"needs edgesr[{info.extra}]")
 
 
 def run(network: Any, x: Array) -> Array:

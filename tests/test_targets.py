@@ -1,15 +1,12 @@
 """Every target at every precision: what the artifact computes is what the network computes."""
 
 import functools
-import hashlib
 import itertools
-import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,12 @@ torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 onnx = pytest.importorskip("onnx", reason="needs edgesr[export]")
 
-from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, photo, psnr_db, run, source  # noqa: E402
+from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, make_from, photo, psnr_db, require_runtime, run, source  # noqa: E402
 
 from edgesr.errors import ConversionError, UnknownName, Unsupported  # noqa: E402
 from edgesr.models import bsrn, plainusr  # noqa: E402
 from edgesr.quantization.toolchain import stage  # noqa: E402
-from edgesr.runner import Array, Runner, open_artifact  # noqa: E402
+from edgesr.runner import Array, Runner  # noqa: E402
 from edgesr.targets import BASIC, TARGETS, convert, find, onnx_graph  # noqa: E402
 from edgesr.targets.export import to_onnx  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
@@ -56,37 +53,6 @@ def make(folder: Path, name: str, target: str, precision: Any, sizes: Iterable[S
     """Convert, write a minimal manifest, open."""
     require_runtime(target)
     return make_from(source(name), folder, Request(name, SCALE, target, precision, tuple(sizes)))
-
-
-def make_from(network: Source, folder: Path, request: Request) -> Runner:
-    made = convert(network, request, folder)
-    contents = [(folder / file).read_bytes() for file in made.files]
-    manifest = {
-        "schema": 1,
-        "request": asdict(request),
-        "scale": request.scale,
-        "files": [
-            {"name": file, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            for file, content in zip(made.files, contents, strict=True)
-        ],
-        "main": made.main,
-        "inputs": [asdict(spec) for spec in made.inputs],
-        "outputs": [asdict(spec) for spec in made.outputs],
-        "runtime_options": dict(made.runtime_options),
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return open_artifact(folder, threads=1)
-
-
-def require_runtime(target: str) -> None:
-    """Skip, naming what is missing."""
-    if target == "openvino":
-        from edgesr.runner.openvino import load_openvino
-
-        load_openvino()
-    else:
-        info = find(target)
-        pytest.importorskip(info.runtime or info.packages[-1], reason=f"needs edgesr[{info.extra}]")
 
 
 def bytes_of(image: Array) -> "np.ndarray[Any, np.dtype[np.int64]]":

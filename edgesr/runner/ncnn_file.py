@@ -75,7 +75,9 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One convolution, or a constant, which is all kernel. kernel: flat float32, float16 or int8. bias: float32 (out,) or None.
+    """One convolution, or a constant, which is all kernel.
+
+    kernel: flat float32, float16 or int8. bias: float32 (out,) or None.
 
     scales: for int8 the float32 factors that turn values into integers, (out,) for the kernel and (1,) for the input.
     """

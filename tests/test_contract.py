@@ -1,0 +1,147 @@
+"""The INT8 contract: what may be lost is said before, measured in the runtime, and kept or refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs edgesr[export]")
+pytest.importorskip("torchao", reason="needs edgesr[export]")
+
+from edgesr import datasets  # noqa: E402
+from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
+from edgesr.errors import ArtifactError, QualityError, Unsupported  # noqa: E402
+from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
+from edgesr.quantization import recipe as recipes  # noqa: E402
+from edgesr.quantization.settings import EFFORTS  # noqa: E402
+from edgesr.verify import Limit, check_limit, lost  # noqa: E402
+
+MODEL = "plainusr-t"
+PINNED = 0.04
+"""What plainusr-t lost on the mean of Set5, Set14 and DIV2K crops (official weights) when this was written, dB."""
+MARGIN_DB = 0.03
+
+
+def proof(*drops: tuple[float, float]) -> Proof:
+    sets = [
+        SetQuality(f"set{index}", 5, "paper-y", 30.0 - mean, 30.0, mean, "photo", worst)
+        for index, (mean, worst) in enumerate(drops)
+    ]
+    return Proof(3, 45.0, 40.0, tuple(sets), {"runtime": "none"})
+
+
+def test_a_contract_looks_at_the_mean_of_the_sets_and_at_the_worst_image() -> None:
+    assert lost(proof((0.1, 0.2), (0.0, 0.4))) == (pytest.approx(0.05), 0.4)
+    assert Limit(0.05, 0.4).holds(proof((0.1, 0.2), (0.0, 0.4)))
+    assert not Limit(0.049, 0.4).holds(proof((0.1, 0.2), (0.0, 0.4)))
+    assert not Limit(0.05, 0.39).holds(proof((0.1, 0.2), (0.0, 0.4)))
+    with pytest.raises(QualityError, match=r"loses 0\.050 dB on the mean \(allowed 0\.01\).*set1/photo"):
+        check_limit(proof((0.1, 0.2), (0.0, 0.4)), Limit(0.01), "slug")
+
+
+def test_efforts_only_grow() -> None:
+    assert EFFORTS[0].fit is None
+    assert [effort.float_work for effort in EFFORTS] == sorted(effort.float_work for effort in EFFORTS)
+    assert all(effort.fit is not None for effort in EFFORTS[1:])
+
+
+def test_what_cannot_be_measured_here_is_refused_with_the_way_round(tmp_path: Path) -> None:
+    session = Session(MODEL, int8=True)
+    for target in ("executorch-coreml", "executorch-vulkan"):
+        (item,) = plan(MODEL, 4, [target], ["int8"])
+        with pytest.raises(Unsupported, match=r"cannot be measured.*--recipe"):
+            session.convert(item.request, tmp_path, Limit())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    said: list[str] = []
+
+    class Heard:
+        def say(self, text: str) -> None:
+            said.append(text)
+
+        def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+            pass
+
+    for index, picture in enumerate(datasets.generated_pictures(5, 64)):
+        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+    pair = next(iter(datasets.built_in_set(4)))
+    Image.fromarray(pair.low).save(tmp_path / "judge.png")
+    Session(MODEL, calib=tmp_path, int8=True, listener=Heard())
+    assert any("Warning: 1 of 6 calibration images" in text for text in said)
+
+
+@pytest.fixture(scope="module")
+def quantized(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Any, Proof, Path]:
+    """Session, recipe, its proof, its file: made as `edgesr quantize` does."""
+    weights = shared_folder / "weights" / "PlainUSR" / "PlainUSRT_Rep_x4.pth"
+    data = {"weights": weights, "calib": shared_folder / "data" / "calib", "data": shared_folder / "data" / "eval"}
+    session = Session(MODEL, int8=True, **data)
+    recipe, found = session.quantize(Limit(PINNED + MARGIN_DB))
+    path = tmp_path_factory.mktemp("recipe") / "recipe.json"
+    recipes.save(recipe, path)
+    return Session(MODEL, int8=True, recipe=path, **data), recipe, found, path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_drop_is_what_it_was(quantized: tuple[Session, Any, Proof, Path], tmp_path: Path) -> None:
+    """Measured in two runtimes in their fast modes, within 0.02 dB of the graph, at least 95 % of the work in INT8."""
+    session, recipe, found, _ = quantized
+    mean_db, worst_db = lost(found)
+    assert mean_db <= PINNED + MARGIN_DB
+    assert worst_db <= 0.5
+    assert recipe.facts.integer_share >= 0.95
+    planned = plan(MODEL, 4, ["onnxruntime", "openvino"], ["int8"])
+    outcome = convert_all(session, planned, tmp_path, Limit(PINNED + MARGIN_DB))
+    assert outcome.first_error is None
+    for row in outcome.rows:
+        manifest = read_manifest(tmp_path / row.slug)
+        assert manifest.proof is not None
+        assert lost(manifest.proof)[0] == pytest.approx(mean_db, abs=0.02)
+        assert all(len(each.drops_db) == each.images for each in manifest.proof.sets)
+        assert manifest.recipe is not None
+        assert manifest.recipe["settings"] == recipe.facts.settings
+
+
+@pytest.mark.slow
+def test_flat_images_come_out_flat(quantized: tuple[Session, Any, Proof, Path]) -> None:
+    graph = quantized[0].source.quantized
+    with torch.no_grad():
+        for level in (0, 128, 255):
+            inside = graph(torch.full((1, 3, 48, 48), level / 255))[..., 32:-32, 32:-32].clamp(0, 1)
+            exact = quantized[0].loaded.folded(torch.full((1, 3, 48, 48), level / 255))[..., 32:-32, 32:-32].clamp(0, 1)
+            assert (inside - exact).abs().max() * 255 <= 1, f"level {level}"
+
+
+@pytest.mark.slow
+def test_the_fast_mode_of_onnxruntime_loses_nothing(quantized: tuple[Session, Any, Proof, Path]) -> None:
+    import onnxruntime
+
+    content = quantized[0].source.quantized_onnx
+    levels = onnxruntime.GraphOptimizationLevel
+    errors = []
+    for pair in list(datasets.built_in_set(4)):
+        x = np.ascontiguousarray(pair.low.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+        exact = quantized[0].network(x)
+        outputs = []
+        for level in (levels.ORT_ENABLE_ALL, levels.ORT_DISABLE_ALL):
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = level
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            outputs.append(session.run(None, {"image": x})[0])
+        errors.append([float(np.mean((output - exact) ** 2)) for output in outputs])
+    fast, exactly = np.mean(errors, axis=0)
+    assert abs(10 * np.log10(fast / exactly)) < 0.05, "error against float32, dB: fast to unoptimised mode"
+
+
+@pytest.mark.slow
+def test_a_recipe_of_other_weights_is_refused(quantized: tuple[Session, Any, Proof, Path]) -> None:
+    with pytest.raises(ArtifactError, match="was made for other weights"):
+        Session(MODEL, int8=True, recipe=quantized[3])
+    with pytest.raises(ArtifactError, match="is a recipe for plainusr-t x4, not for bsrn-s x4"):
+        Session("bsrn-s", int8=True, recipe=quantized[3])

@@ -1,0 +1,266 @@
+"""INT8 recipes: the graph is prepared exactly, errors are predicted, fitted, written down and applied everywhere."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs edgesr[export]")
+pytest.importorskip("torchao", reason="needs edgesr[export]")
+
+from small_networks import (  # noqa: E402
+    MIN_SIDE_PX,
+    NETWORKS,
+    SCALE,
+    make_from,
+    photo,
+    psnr_db,
+    require_runtime,
+    run,
+    source,
+)
+
+from edgesr.errors import ArtifactError  # noqa: E402
+from edgesr.quantization import recipe as recipes  # noqa: E402
+from edgesr.quantization.equalization import equalize, flip_one_sided  # noqa: E402
+from edgesr.quantization.mixed import choose_float, work_shares  # noqa: E402
+from edgesr.quantization.pixels import to_tensor  # noqa: E402
+from edgesr.quantization.prepared import convolutions, factors, name_of, prepare, tensor_of  # noqa: E402
+from edgesr.quantization.recipe import Facts, Recipe  # noqa: E402
+from edgesr.quantization.recipe_graph import apply, unrounded  # noqa: E402
+from edgesr.quantization.sensitivity import measure  # noqa: E402
+from edgesr.quantization.settings import Fit, Settings  # noqa: E402
+from edgesr.targets import TARGETS, convert, onnx_graph  # noqa: E402
+from edgesr.targets.export import example_input, free_sides  # noqa: E402
+from edgesr.targets.source import Source  # noqa: E402
+from edgesr.types import Request  # noqa: E402
+
+torch.set_num_threads(1)
+
+QUICK = Settings(0.1, Fit(steps=12, batch=2, side_px=32, warmup=2))
+X = photo(9, 40, 48)
+
+LEAST_AGREEMENT_DB = {"ncnn": 25, "tensorrt": 25, "openvino": 35}
+"""To the quantized graph. ncnn and TensorRT cannot express its roundings, OpenVINO computes the rest in bfloat16."""
+
+
+def prepared(name: str) -> Any:
+    return prepare(source(name).network, example_input(), free_sides())
+
+
+def crops(name: str) -> list[Any]:
+    calibration = source(name).calibration
+    assert calibration is not None
+    return [to_tensor(crop) for crop in calibration.photos]
+
+
+@functools.cache
+def found(name: str, settings: Settings = QUICK) -> Recipe:
+    made = source(name).find_recipe(settings, lambda step, done, total: None)
+    facts = Facts(name, SCALE, "0" * 64, {"fingerprint": "f"}, dataclasses.asdict(settings), made.layers, made.notes)
+    return Recipe(facts, made.tensors)
+
+
+@functools.cache
+def with_recipe(name: str, settings: Settings = QUICK) -> Source:
+    return Source(
+        source(name).network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], recipe=found(name, settings)
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_prepared_graph_is_the_network_at_every_size_and_shares_no_memory(name: str) -> None:
+    graph, network = prepared(name), source(name).network
+    for height, width in ((MIN_SIDE_PX[name], 33), (40, 48)):
+        x = photo(1, height, width)
+        assert np.abs(run(graph, x) - run(network, x)).max() < 1e-5
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            parameter.zero_()
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+def test_image_channels_get_convolutions_of_their_own() -> None:
+    graph, network = prepared("plainusr"), source("plainusr").network.state_dict()
+    shapes = {name_of(conv): tuple(tensor_of(graph, conv.args[1]).shape) for conv in convolutions(graph)}
+    assert shapes["head_1"] == (3, 3, 3, 3)
+    assert shapes["head_0"][0] + 3 == len(network["head.weight"])
+    assert shapes["tail_0_0"][1] + shapes["tail_0_1"][1] == network["tail.0.weight"].shape[1]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equalization_changes_no_value_and_predicts_less_error(name: str) -> None:
+    graph = prepared(name)
+    exact = run(graph, X)
+    result = equalize(graph, crops(name), ())
+    assert np.abs(run(graph, X) - exact).max() < 1e-4
+    assert result.after < result.before
+
+
+def test_equalization_takes_back_what_spread_the_channels() -> None:
+    """Channels between two convolutions stretched by factors that cancel: the network is the same, its error is not."""
+    graph = prepared("plainusr")
+    even = equalize(prepared("plainusr"), crops("plainusr"), ()).after
+    convs = {name_of(conv): tensor_of(graph, conv.args[1]) for conv in convolutions(graph)}
+    biases = {name_of(conv): tensor_of(graph, conv.args[2]) for conv in convolutions(graph) if conv.args[2] is not None}
+    spread = torch.logspace(-1, 1, 16)
+    with torch.no_grad():
+        convs["block1.body.0"].mul_(spread[:, None, None, None])
+        biases["block1.body.0"].mul_(spread)
+        convs["block1.body.2"].div_(spread[None, :, None, None])
+    result = equalize(graph, crops("plainusr"), ())
+    assert result.before > 1.5 * even
+    assert result.after == pytest.approx(even, rel=0.05)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "plainusr"])
+def test_factors_are_where_equalization_needs_them(name: str) -> None:
+    assert list(factors(prepared(name)))
+
+
+def test_a_one_sided_channel_is_turned_and_nothing_changes() -> None:
+    graph = prepared("plainusr")
+    conv = next(conv for conv in convolutions(graph) if name_of(conv) == "block1.body.0")
+    with torch.no_grad():
+        tensor_of(graph, conv.args[2])[3] = -50.0
+    exact = run(graph, X)
+    row = tensor_of(graph, conv.args[1])[3].clone()
+    assert flip_one_sided(graph, crops("plainusr")) >= 1
+    assert torch.allclose(tensor_of(graph, conv.args[1])[3], -0.05 * row)
+    assert np.abs(run(graph, X) - exact).max() < 1e-4
+
+
+def test_energy_of_an_activation_is_what_an_error_there_costs() -> None:
+    """Noise of known variance on one tensor: the output's error is variance times energy, but for chance."""
+    graph = prepared("plainusr")
+    conv = next(conv for conv in convolutions(graph) if name_of(conv) == "block1.body.0")
+    images = crops("plainusr") * 8
+    energy = float(measure(graph, [conv], images)[conv].energy.sum())
+    random, sigma, errors = torch.Generator().manual_seed(0), 1e-3, []
+
+    class Noisy(torch.fx.Interpreter):
+        def run_node(self, n: Any) -> Any:
+            result = super().run_node(n)
+            return result + sigma * torch.randn(result.shape, generator=random) if n is conv else result
+
+    with torch.no_grad():
+        for image in images:
+            errors.append(float((Noisy(graph).run(image) - graph(image)).square().mean()))
+    assert np.mean(errors) == pytest.approx(sigma**2 * energy, rel=0.25)
+
+
+def test_what_stays_in_float_fits_the_budget_and_pays() -> None:
+    graph = prepared("bsrn-slim")
+    shares = work_shares(graph, example_input())
+    assert sum(shares.values()) == pytest.approx(1)
+    assert choose_float(graph, crops("bsrn-slim"), 0.0) == ()
+    little, much = (choose_float(graph, crops("bsrn-slim"), share) for share in (0.05, 0.3))
+    assert little
+    assert sum(shares[name] for name in little) <= 0.05
+    assert sum(shares[name] for name in much) <= 0.3
+    assert len(much) >= len(little)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fitting_comes_nearer_to_the_network(name: str) -> None:
+    plain = Settings(0.0, None)
+    fitted = Settings(0.0, Fit(steps=60, batch=4, side_px=32, warmup=5))
+    exact = run(source(name).network, X)
+    before, after = (psnr_db(run(with_recipe(name, each).quantized, X), exact) for each in (plain, fitted))
+    assert after > before + 0.5, f"{before:.2f} -> {after:.2f} dB"
+
+
+def test_a_recipe_is_reproducible() -> None:
+    first, again = found("plainusr"), found.__wrapped__("plainusr")
+    assert first.facts == again.facts
+    assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in first.tensors.items())
+
+
+def test_a_recipe_survives_its_files(tmp_path: Path) -> None:
+    made = found("bsrn-slim")
+    recipes.save(made, tmp_path / "deep" / "recipe.json")
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["recipe.json", "recipe.safetensors"]
+    read = recipes.load(tmp_path / "deep" / "recipe.json")
+    assert read.facts == made.facts
+    assert all(torch.equal(tensor, read.tensors[name]) for name, tensor in made.tensors.items())
+    network = source("bsrn-slim").network
+    graphs = [apply(each, network, example_input(), free_sides()) for each in (made, read)]
+    x = torch.linspace(0, 1, 3 * 40 * 48).reshape(1, 3, 40, 48)
+    assert torch.equal(graphs[0](x), graphs[1](x))
+
+
+def test_applied_graph_rounds_what_the_recipe_says_and_nothing_else() -> None:
+    facts = found("bsrn-slim").facts
+    model = onnx_graph.load(with_recipe("bsrn-slim").quantized_onnx)
+    integer = list(onnx_graph.quantized_convolutions(model.graph))
+    stored = [
+        tensor
+        for tensor in onnx_graph.initializers(model.graph).values()
+        if tensor.dtype == np.int8 and tensor.ndim == 4
+    ]
+    rounded = [layer for layer in facts.layers if layer.integer]
+    assert facts.kept_float
+    assert len(stored) == len(rounded)
+    assert len(integer) >= len(rounded), "a float convolution may read what an integer one wrote"
+    assert facts.integer_share >= 0.9
+
+
+def test_unrounded_form_holds_the_weights_of_the_quantized_one() -> None:
+    """Rounded to nearest and not fitted, only activations are rounded besides."""
+    quantized = with_recipe("plainusr")
+    assert psnr_db(run(quantized.unrounded, X), run(quantized.quantized, X)) > 30
+
+
+@pytest.mark.parametrize("target", [name for name, row in TARGETS.items() if "int8" in row.precisions])
+@pytest.mark.parametrize("name", ["plainusr", "bsrn-slim"])
+def test_every_target_computes_what_the_recipe_says(tmp_path: Path, target: str, name: str) -> None:
+    require_runtime(target)
+    request = Request(name, SCALE, target, "int8", ((40, 48),))
+    if TARGETS[target].runtime is None:
+        assert convert(with_recipe(name), request, tmp_path).shares["int8_macs"] > 0.8
+        return
+    found_db = psnr_db(make_from(with_recipe(name), tmp_path, request)(X), run(with_recipe(name).quantized, X))
+    assert found_db > LEAST_AGREEMENT_DB.get(target, 40), f"{found_db:.1f} dB"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.update(schema=7), "schema 7"),
+        (lambda raw: raw.update(layers="none"), "layers"),
+        (lambda raw: raw["tensors"].update(sha256="0" * 64), "was changed"),
+        (lambda raw: raw["tensors"].update(file="../other.safetensors"), "does not name"),
+        (lambda raw: raw.pop("tensors"), "does not name"),
+    ],
+)
+def test_a_changed_recipe_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    recipes.save(found("plainusr"), tmp_path / "recipe.json")
+    raw = json.loads((tmp_path / "recipe.json").read_text())
+    change(raw)
+    (tmp_path / "recipe.json").write_text(json.dumps(raw))
+    with pytest.raises(ArtifactError, match=message):
+        recipes.load(tmp_path / "recipe.json")
+
+
+def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    with pytest.raises(ArtifactError, match="Cannot read the recipe"):
+        recipes.load(path)
+    for text in ("", "{", "[]", '"x"', "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ArtifactError):
+            recipes.load(path)
+    recipes.save(found("plainusr"), path)
+    (tmp_path / "recipe.safetensors").unlink()
+    with pytest.raises(ArtifactError, match="two files"):
+        recipes.load(path)
+
+
+def test_a_recipe_of_another_network_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="does not fit the network"):
+        unrounded(found("plainusr"), source("bsrn-slim").network, example_input(), free_sides())
