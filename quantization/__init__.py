@@ -1,1 +1,7 @@
-"""INT8: what is quantized how (scheme), from which pixels (calibration), with which ranges, into which graph."""
+"""INT8, in the order of the work.
+
+calibration: which pixels. prepared: the float graph in a form that loses less. sensitivity: what an error of each value
+costs in the image. equalization: one step for all channels. mixed: what stays in float. quantizer, ranges: where and
+how to round. reconstruction: weights that make up for it. biases: as integer kernels add them. graph: the flow through
+all of these. recipe, recipe_graph: the result, written down and applied. scheme, settings: what is asked for.
+"""
