@@ -146,7 +146,8 @@ def separate_image_channels(graph: fx.GraphModule) -> None:
     """
     for first in convolutions(graph):
         splits = [reader for reader in first.users if reader.target is SPLIT]
-        if source_of(first).op != "placeholder" or len(splits) != 1 or len(first.users) != 1:
+        alone = len(splits) == len(first.users) == 1 and splits[0].args[2:] == (1,)
+        if source_of(first).op != "placeholder" or not alone:
             continue
         parts = sorted(splits[0].users, key=lambda part: part.args[1])
         image = parts[-1]

@@ -182,8 +182,10 @@ class Trainable(fx.Interpreter):
         if node not in self.log_steps:
             _, step, zero_point, low, high, _ = node.args
             return torch.fake_quantize_per_tensor_affine(x, step, zero_point, low, high)
-        learned, zero = self.log_steps[node].exp(), _round(self.zero_points[node])
-        return ((_round(x / learned) + zero).clamp(0, LEVELS) - zero) * learned
+        step, zero_point = self.log_steps[node].exp().reshape(1), self.zero_points[node].reshape(1)
+        # PyTorch's own kernel for learned steps and zero points (torch.ao.quantization), one pass each way.
+        rounded: Tensor = torch._fake_quantize_learnable_per_tensor_affine(x, step, zero_point, 0, LEVELS, 1.0)
+        return rounded
 
     @torch.no_grad()
     def clip(self) -> None:

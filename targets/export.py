@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from edgesr.quantization.prepared import without_guards
 from edgesr.quantization.toolchain import stage
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import INPUT_NAME, OUTPUT_NAME
@@ -46,10 +47,7 @@ def to_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
     """The graph of `program`, for every size that its operators take."""
     module = program.module()
     assert isinstance(module, fx.GraphModule)
-    for node in list(module.graph.nodes):
-        if node.target == "_guards_fn":
-            module.graph.erase_node(node)  # refuses other sizes than the exported one, and sides below LOWER_BOUND
-    module.recompile()
+    without_guards(module)  # also refuses sides below LOWER_BOUND
     return module
 
 
