@@ -22,6 +22,7 @@ from edgesr.runner.contract import Array, InputRule  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
 from edgesr.runner.ncnn import open_contents  # noqa: E402
 from edgesr.runner.ncnn_file import Layer, read_bin, read_param, write_bin, write_param  # noqa: E402
+from edgesr.runner.ncnn_shapes import blob_shapes  # noqa: E402
 from edgesr.targets.ncnn import MAIN, REWRITES, WEIGHTS, convert  # noqa: E402
 from edgesr.targets.ncnn_int8 import Rounding, integer_weights, match, roundings, shift_input  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
@@ -203,7 +204,9 @@ HOSTILE: dict[str, tuple[Callable[[bytes, bytes], tuple[bytes, bytes]], str]] = 
     "weights cut": (lambda p, w: (p, w[:-1]), "need more"),
     "no weights": (lambda p, _: (p, b""), "need more"),
     "weights too long": (lambda p, w: (p, w + bytes(4)), "its layers need"),
-    "unknown layer": (edit("GELU", "MemoryData"), "is a MemoryData"),
+    "unknown layer": (edit("GELU", "Exp"), "is a Exp"),
+    "constant of another shape": (edit(r"^(Split .*)$", r"MemoryData wide 0 1 wide 0=9 1=1 2=16\n\1"), "announces"),
+    "huge constant": (edit(r"^GELU +(\w+) +1 1 \w+ (\w+).*$", r"MemoryData \1 0 1 \2 0=1 1=1 2=9999999"), "need more"),
     "dynamic weights": (edit(r"^(Convolution .*)$", r"\1 19=1"), "unknown options .19."),
     "kernel of other channels": (edit(r"(?<= )6=48", "6=32"), "weights"),
     "huge kernel": (edit(r"(?<= )6=48", "6=99999999"), "not a number of at most"),
@@ -225,6 +228,26 @@ def test_hostile_file_is_refused(case: str, slim: Source, tmp_path: Path) -> Non
     change, words = HOSTILE[case]
     with pytest.raises(ArtifactError, match=words):
         open_contents(contents(*change(*files(slim, "fp32", tmp_path)), least=15), threads=1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer("MemoryData", "c", (), ("c",), {0: "2", 1: "1", 2: "16"}),
+        Layer("MemoryData", "c", (), ("c",), {0: "1", 1: "1", 2: "0"}),
+        Layer("MemoryData", "c", (), ("c",), {0: "1", 1: "1", 2: "99999"}),
+        Layer("MemoryData", "c", (), ("c",), {0: "1", 1: "1", 2: "3", 21: "1"}),
+        Layer("MemoryData", "c", (), ("c", "d"), {0: "1", 1: "1", 2: "3"}),
+        Layer("MemoryData", "c", ("image",), ("c",), {0: "1", 1: "1", 2: "3"}),
+        Layer("MemoryData", "c", (), ("c",)),
+    ],
+)
+def test_a_constant_holds_one_value_per_channel(layer: Layer) -> None:
+
+    with pytest.raises(ArtifactError, match="it holds"):
+        blob_shapes((INPUT, layer), "image", 16, 16)
+    good = Layer("MemoryData", "c", (), ("c",), {0: "1", 1: "1", 2: "3"})
+    assert blob_shapes((INPUT, good), "image", 16, 16)["c"] == (3, 1, 1)
 
 
 FUZZ = """

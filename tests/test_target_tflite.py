@@ -219,7 +219,7 @@ def test_unknown_operator_is_named() -> None:
 
 
 def test_pixel_shuffle_without_its_convolution_is_refused() -> None:
-    with pytest.raises(ConversionError, match="does not follow a convolution"):
+    with pytest.raises(ConversionError, match="does not follow convolutions"):
         lowered(Wrapped(lambda x: torch.pixel_shuffle(torch.relu(x), 2), torch.nn.Conv2d(3, 12, 1)), photo(3))
 
 
