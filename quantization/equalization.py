@@ -65,7 +65,6 @@ CHANNELWISE = frozenset(
 )
 """f(s x) = s f(x) per channel; square and sqrt only together, as in a deviation."""
 SUMS = frozenset({ADD, ATEN.sub.Tensor})
-MEMBER = tuple[Node, int]
 
 
 @dataclass(frozen=True, slots=True)

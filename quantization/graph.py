@@ -19,7 +19,7 @@ from edgesr.quantization.equalization import equalize, flip_one_sided
 from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import prepare
-from edgesr.quantization.quantizer import ConvolutionQuantizer
+from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
 from edgesr.quantization.recipe_graph import layers_of, tensors_of
@@ -35,6 +35,8 @@ Report = Callable[[str, int, int], None]
 """Called with the name of a step, what is done of it and all of it."""
 
 CROPS_FOR_ERRORS, CROPS_FOR_RANGES = 8, 24
+TOLERANCE = 0.1 / 255
+"""Equalization reorders products: float32 leaves some 1e-6."""
 ROUNDS = 2
 """Equalization and the choice of what stays in float depend on each other."""
 
@@ -54,12 +56,17 @@ def quantize(
     with stage("quantize"):
         # A copy: the graph shares its parameters with what it was exported from, and biases are rounded in place.
         exported = torch.export.export(copy.deepcopy(network), (example,), dynamic_shapes=dynamic_shapes).module()
-        observed = prepare_pt2e(exported, ConvolutionQuantizer(scheme))
+        observed = prepare_pt2e(exported, ConvolutionQuantizer(scheme.placement, _observer_of(scheme)))
     _observe(observed, calibration, scheme.patch_weight, progress)
     with stage("quantize"):
         converted: nn.Module = convert_pt2e(observed)
         round_biases(converted)
     return converted
+
+
+def _observer_of(scheme: Scheme) -> ObserverOf:
+    search = scheme.ranges == "mse"
+    return lambda activation: ActivationObserver.with_args(search=search, activation=activation)
 
 
 @torch.no_grad()
@@ -93,9 +100,9 @@ def find_recipe(
     prepared = prepare(network, example, dynamic_shapes)
     photos = [to_tensor(crop) for crop in calibration.photos]
     rare = [to_tensor(crop) for crop in (*stretched_all(calibration.photos[:CROPS_FOR_ERRORS]), *calibration.patches)]
-    _check_finite(prepared, photos[0])
     few = photos[:CROPS_FOR_ERRORS]
     flipped = flip_one_sided(prepared, photos[:CROPS_FOR_RANGES])
+    exact = _output(prepared, photos[0])
     notes = [f"one-sided channels turned: {flipped}"]
     kept_float: tuple[str, ...] = ()
     for round_ in range(ROUNDS):
@@ -105,8 +112,10 @@ def find_recipe(
         if round_ == 0:
             kept_float = choose_float(prepared, few, settings.float_work)
     report("equalize", ROUNDS, ROUNDS)
+    _check_equal(_output(prepared, photos[0]), exact)
     with stage("quantize"):
-        observed = prepare_pt2e(copy.deepcopy(prepared), ConvolutionQuantizer(Scheme("sensitivity"), kept_float))
+        quantizer = ConvolutionQuantizer("inputs+outputs", lambda _: SensitiveObserver, kept_float)
+        observed = prepare_pt2e(copy.deepcopy(prepared), quantizer)
     _observe_errors(observed, photos[:CROPS_FOR_RANGES], rare, lambda done, all_: report("ranges", done, all_))
     with stage("quantize"):
         graph = convert_pt2e(observed)
@@ -120,10 +129,19 @@ def find_recipe(
     )
 
 
-def _check_finite(prepared: fx.GraphModule, crop: Tensor) -> None:
-    with torch.no_grad():
-        if not torch.isfinite(prepared(crop)).all():
-            raise ConversionError("quantize", "the network's output is not finite on a calibration crop")
+@torch.no_grad()
+def _output(prepared: fx.GraphModule, crop: Tensor) -> Tensor:
+    output: Tensor = prepared(crop)
+    if not torch.isfinite(output).all():
+        raise ConversionError("quantize", "the network's output is not finite on a calibration crop")
+    return output
+
+
+def _check_equal(found: Tensor, exact: Tensor) -> None:
+    """Equalization must not change the network."""
+    largest = float((found - exact).abs().max())
+    if not largest <= TOLERANCE:
+        raise ConversionError("equalize", f"the output changed by {largest:.4g}; only {TOLERANCE:.4g} is rounding")
 
 
 def _observe_errors(observed: nn.Module, photos: list[Tensor], rare: list[Tensor], progress: Progress) -> None:

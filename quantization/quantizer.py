@@ -1,7 +1,7 @@
 """Tells torchao's PT2E flow what to quantize in an exported graph."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgesr.quantization.prepared import name_of
-from edgesr.quantization.ranges import Activation, ActivationObserver, SensitiveObserver
-from edgesr.quantization.scheme import Scheme
+from edgesr.quantization.ranges import Activation
+from edgesr.quantization.scheme import Placement
 
 CONVOLUTION = torch.ops.aten.conv2d.default
 GELU = torch.ops.aten.gelu.default
@@ -38,13 +38,19 @@ IMAGE = FixedQParamsQuantizationSpec(dtype=torch.uint8, scale=1 / 255, zero_poin
 """An 8-bit photo keeps every one of its values."""
 
 
-class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
-    """Quantizes what every convolution reads and, if the scheme says so, writes; nothing else."""
+ObserverOf = Callable[[Activation | None], Any]
+"""From the activation function behind a tensor to the class that observes it, made as torchao makes observers."""
 
-    def __init__(self, scheme: Scheme, kept_float: Collection[str] = ()) -> None:
-        """`kept_float`: names of convolutions (edgesr.quantization.prepared.name_of) that are left as they are."""
+
+class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
+    """Quantizes what every convolution reads and, if so placed, writes; nothing else."""
+
+    def __init__(self, placement: Placement, observer: ObserverOf, kept_float: Collection[str] = ()) -> None:
+        """`placement`: see Scheme. `kept_float`: names of convolutions (edgesr.quantization.prepared.name_of) that are
+        left as they are.
+        """
         super().__init__()
-        self.scheme, self.kept_float = scheme, kept_float
+        self.placement, self.observer, self.kept_float = placement, observer, kept_float
         self.specs: dict[Any, QuantizationSpec] = {}
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -61,7 +67,7 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
         assert isinstance(source, fx.Node)
         assert isinstance(weight, fx.Node)
         inputs: dict[fx.Node, QuantizationSpecBase | None] = {source: self._input(source), weight: WEIGHT}
-        written = self._activation(_activation_after(conv)) if self.scheme.placement == "inputs+outputs" else None
+        written = self._activation(_activation_after(conv)) if self.placement == "inputs+outputs" else None
         return QuantizationAnnotation(inputs, written, _annotated=True)
 
     def _input(self, source: fx.Node) -> QuantizationSpecBase:
@@ -72,19 +78,10 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
 
     def _activation(self, after: Activation | None) -> QuantizationSpec:
         """One spec per kind: torchao lets the users of a tensor share an observer only if their specs are equal."""
-        if self.scheme.ranges == "sensitivity":
-            after = None
         key = getattr(after, "__name__", None) if not isinstance(after, functools.partial) else after.args
         if key not in self.specs:
-            observer = _observer(self.scheme, after)
-            self.specs[key] = QuantizationSpec(torch.uint8, observer, 0, 255, torch.per_tensor_affine)
+            self.specs[key] = QuantizationSpec(torch.uint8, self.observer(after), 0, 255, torch.per_tensor_affine)
         return self.specs[key]
-
-
-def _observer(scheme: Scheme, after: Activation | None) -> Any:
-    if scheme.ranges == "sensitivity":
-        return SensitiveObserver
-    return ActivationObserver.with_args(search=scheme.ranges == "mse", activation=after)
 
 
 def _activation_after(conv: fx.Node) -> Activation | None:
