@@ -172,6 +172,10 @@ def convert(
     spec = find(model, scale)
     spec.check_sizes(sizes)
     precisions = _precisions((*precision, *["fp16"] * fp16, *["int8"] * int8))
+    if "int8" not in precisions and (recipe or max_drop is not None):
+        raise UsageError("--recipe and --max-drop are for INT8. Add --int8, or leave them out.")
+    if recipe and calib:
+        raise UsageError("A recipe brings its own ranges, so --calib would change nothing. Give --recipe or --calib.")
     planned = plan(spec.name, spec.scale, targets_, precisions, sizes, io)
     require("torch", TARGETS[planned[0].request.target].extra)
     with Terminal() as terminal:

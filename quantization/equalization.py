@@ -9,7 +9,7 @@ rounding error of the output, activations and weights together.
 
 import math
 import operator
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -270,7 +270,7 @@ def predicted_error(
     activations = _activation_error(rounded, flows, classes)
     weights = _weight_error(graph, [conv for conv in rounded if is_dense(conv)], flows, classes)
     # A depthwise convolution has one input per output: its relative steps do not change with the factors.
-    constant = sum(_depthwise_error(graph, conv, flows) for conv in rounded if not is_dense(conv))
+    constant = sum(weight_error(graph, conv, flows) for conv in rounded if not is_dense(conv))
 
     def error(logs: Tensor) -> Tensor:
         factor = torch.cat([logs, torch.zeros(1)]).exp()
@@ -326,11 +326,12 @@ def _weight_error(
     return error
 
 
-def _depthwise_error(graph: fx.GraphModule, conv: Node, flows: dict[Node, Flow]) -> float:
-    weight = weight_of(graph, conv).detach()
+def weight_error(graph: fx.GraphModule, conv: Node, flows: Mapping[Node, Flow]) -> float:
+    """Squared weight steps of `conv` as it is, times what they multiply, times the energy of its outputs."""
+    weight, power = weight_of(graph, conv).detach(), flows[source_of(conv)].mean_square
     step = weight.abs().amax((1, 2, 3)) / WEIGHT_LEVELS
-    power = flows[source_of(conv)].mean_square * math.prod(weight.shape[2:])
-    return float((step.square() * power * flows[conv].energy).sum())
+    power = power.sum() if is_dense(conv) else power
+    return float((step.square() * math.prod(weight.shape[2:]) * power * flows[conv].energy).sum())
 
 
 def _gathered(classes: Classes, nodes: list[Node]) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, fx
 
-from edgesr.quantization.equalization import ACTIVATION_LEVELS, WEIGHT_LEVELS, WEIGHT_SHARE, ends
+from edgesr.quantization.equalization import ACTIVATION_LEVELS, WEIGHT_SHARE, ends, weight_error
 from edgesr.quantization.prepared import (
     Node,
     convolutions,
     groups_of,
-    is_dense,
     name_of,
     shapes_of,
     source_of,
@@ -58,7 +57,7 @@ def _error(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows
     """What is saved if `conv` is taken out of `rounded`: mean squared error of the output, of values in [0, 1]."""
     source = source_of(conv)
     sources = [source_of(other) for other in rounded.values()]
-    error = _weights(graph, conv, flows)
+    error = WEIGHT_SHARE / 12 * weight_error(graph, conv, flows)
     if conv not in sources:
         error += _activation(flows[conv])
     if source.op != "placeholder" and sources.count(source) == 1 and source not in rounded.values():
@@ -69,11 +68,3 @@ def _error(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows
 def _activation(flow: Flow) -> float:
     step = (flow.high.max() - flow.low.min()) / ACTIVATION_LEVELS
     return float(step.square() / 12 * flow.energy.sum())
-
-
-def _weights(graph: fx.GraphModule, conv: Node, flows: Mapping[Node, Flow]) -> float:
-    weight, power = weight_of(graph, conv).detach(), flows[source_of(conv)].mean_square
-    step = weight.abs().amax((1, 2, 3)) / WEIGHT_LEVELS
-    power = power.sum() if is_dense(conv) else power
-    taps = math.prod(weight.shape[2:])
-    return float(WEIGHT_SHARE * (step.square() / 12 * taps * power * flows[conv].energy).sum())

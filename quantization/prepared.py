@@ -233,13 +233,9 @@ def insert_factors(graph: fx.GraphModule, shapes: Shapes) -> None:
                     _insert_factor(graph, operand, [node], shapes)
         elif node.target is SIGMOID and shapes[node][2:] < shapes[image][2:]:
             _insert_factor(graph, node, list(node.users), shapes)
-        elif node.target is SIGMOID and shapes[node][1] == 1 and _first(node).target is SLICE:
-            _insert_factor(graph, _first(node), [node], shapes)
+        elif node.target is SIGMOID and shapes[node][1] == 1 and node.args[0].target is SLICE:
+            _insert_factor(graph, node.args[0], [node], shapes)
     graph.recompile()
-
-
-def _first(node: Node) -> Node:
-    return node.args[0]
 
 
 def _insert_factor(graph: fx.GraphModule, value: Node, readers: list[Node], shapes: Shapes) -> None:

@@ -5,6 +5,7 @@ A JSON file for people and a safetensors file with the numbers beside it, made o
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,25 +111,38 @@ def numbers_of(path: Path) -> Path:
 
 def load(path: Path) -> Recipe:
     """Read what `save` wrote. Raises ArtifactError that says what is wrong with it."""
-    from pydantic import TypeAdapter, ValidationError
-    from safetensors.torch import load as from_bytes
-
     raw = _json(path)
     entry = raw.pop("tensors", None)
+    facts = _facts(path, raw)
+    place = numbers_of(path)
+    if not isinstance(entry, dict) or entry.get("file") != place.name:
+        raise ArtifactError(f"{path} does not name {place.name} as its numbers. Make it again with: edgesr quantize")
+    if not place.is_file():
+        raise ArtifactError(f"{place} is missing: a recipe is two files, {path.name} and {place.name}.")
+    return Recipe(facts, _tensors(place, entry.get("sha256")))
+
+
+def _facts(path: Path, raw: dict[str, Any]) -> Facts:
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         facts = TypeAdapter(Facts).validate_python(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{path} is not a recipe: field {where!r}: {first['msg']}.") from error
-    place = numbers_of(path)
-    if not isinstance(entry, dict) or entry.get("file") != place.name:
-        raise ArtifactError(f"{path} does not name {place.name} as its numbers. Make it again with: edgesr quantize")
-    if not place.is_file():
-        raise ArtifactError(f"{place} is missing: a recipe is two files, {path.name} and {place.name}.")
+    for layer in facts.layers:
+        if any(not _usable(grid) for grid in (layer.reads, layer.writes) if grid is not None):
+            raise ArtifactError(f"{path}: {layer.name:.80} has a step or zero point that is none of uint8.")
+    return facts
+
+
+def _tensors(place: Path, expected: object) -> dict[str, Tensor]:
+    from safetensors.torch import load as from_bytes
+
     found = file_sha256(place)
-    if found != entry.get("sha256"):
-        raise ArtifactError(f"{place} was changed: expected sha256 {entry.get('sha256')}, found {found}.")
+    if found != expected:
+        raise ArtifactError(f"{place} was changed: expected sha256 {expected}, found {found}.")
     try:
         tensors = from_bytes(place.read_bytes())
     except Exception as error:
@@ -136,7 +150,11 @@ def load(path: Path) -> Recipe:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ArtifactError(f"{place}: {name} holds NaN or infinity.")
-    return Recipe(facts, tensors)
+    return tensors
+
+
+def _usable(grid: Grid) -> bool:
+    return math.isfinite(grid.step) and grid.step > 0 and 0 <= grid.zero_point <= 255
 
 
 def _json(path: Path) -> dict[str, Any]:

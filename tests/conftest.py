@@ -27,13 +27,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="session")
-def shared_folder() -> Path:
+def shared() -> Path:
     """The folder beside the repository with official weights, golden vectors and image sets."""
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} (official weights, golden vectors, image sets) is missing")
     return SHARED
-
-
-@pytest.fixture
-def shared(shared_folder: Path) -> Path:
-    return shared_folder

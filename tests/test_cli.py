@@ -201,6 +201,13 @@ def test_an_input_is_never_overwritten(artifacts: Path, photo: Path, capsys: pyt
         (("quantize", MODEL, "-o", "recipe.json", "--calib", "missing"), 10, "missing is not a folder"),
         (("quantize", MODEL, "-o", "recipe.json", "--max-drop", "0"), 2, "--max-drop"),
         (("convert", MODEL, "-t", "openvino", "--int8", "--recipe", "recipe.json"), 8, "Cannot read the recipe"),
+        (("convert", MODEL, "-t", "openvino", "--recipe", "recipe.json"), 2, "are for INT8"),
+        (("convert", MODEL, "-t", "openvino", "--max-drop", "0.1"), 2, "are for INT8"),
+        (
+            ("convert", MODEL, "-t", "openvino", "--int8", "--recipe", "r.json", "--calib", "."),
+            2,
+            "--recipe or --calib",
+        ),
         (("train", "bsrn-s", "--data", "missing", "--run", "run"), 10, "missing"),
         (("train", "bsrn-s", "--data", ".", "--run", "run", "--steps", "0"), 2, "steps must be at least 1"),
     ],

@@ -76,10 +76,10 @@ def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def quantized(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Any, Proof, Path]:
+def quantized(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Any, Proof, Path]:
     """Session, recipe, its proof, its file: made as `edgesr quantize` does."""
-    weights = shared_folder / "weights" / "PlainUSR" / "PlainUSRT_Rep_x4.pth"
-    data = {"weights": weights, "calib": shared_folder / "data" / "calib", "data": shared_folder / "data" / "eval"}
+    weights = shared / "weights" / "PlainUSR" / "PlainUSRT_Rep_x4.pth"
+    data = {"weights": weights, "calib": shared / "data" / "calib", "data": shared / "data" / "eval"}
     session = Session(MODEL, int8=True, **data)
     recipe, found = session.quantize(Limit(PINNED + MARGIN_DB))
     path = tmp_path_factory.mktemp("recipe") / "recipe.json"
