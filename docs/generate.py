@@ -1,7 +1,8 @@
-"""Writes docs/targets.md and the tables of README.md from what commands of this repository measured.
+"""Writes docs/targets.md, docs/quality.md and the tables of README.md from what commands of this repository measured.
 
 make demo               -> demo/report.json
 docs/measure.py         -> docs/targets/MODEL.json
+docs/quality.py         -> docs/quality/MODEL.json
 python docs/generate.py [--demo demo/report.json]
 """
 
@@ -11,15 +12,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from quality_page import quality_page, recorded
+from records import ROOT
+from tables import number, percent, table
+
 from edgesr.models.listing import rows
-
-ROOT = Path(__file__).parent.parent
-
-
-def table(header: list[str], lines: list[list[str]], right: int) -> str:
-    """Markdown; columns from `right` on are aligned to the right."""
-    rule = ["---" if index < right else "---:" for index in range(len(header))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *lines))
 
 
 def models_block() -> str:
@@ -160,14 +157,6 @@ def target_line(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
 def fill(text: str, name: str, block: str) -> str:
     pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
     if not pattern.search(text):
@@ -183,6 +172,7 @@ def main() -> None:
     text = fill(readme.read_text(), "models", models_block())
     record = measured()
     (ROOT / "docs" / "targets.md").write_text(targets_page(record))
+    (ROOT / "docs" / "quality.md").write_text(quality_page(recorded()))
     text = fill(text, "int8", int8_block(record))
     if arguments.demo:
         text = fill(text, "demo", demo_block(json.loads(arguments.demo.read_text())))

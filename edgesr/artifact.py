@@ -65,6 +65,8 @@ class Proof:
 
     parity_max_abs: largest difference in 8-bit levels after rounding. fidelity_db: RGB PSNR against the network's own
     output, mean over images; None if every pixel is equal. runtime: what ran it (version, execution precision ...).
+    colour_shift_255: by how many 8-bit levels the mean colour of an image moves, in the channel where it moves most,
+    mean over images; None in manifests that were written before it was measured.
     """
 
     parity_max_abs: int
@@ -72,6 +74,7 @@ class Proof:
     worst_fidelity_db: float | None
     sets: tuple[SetQuality, ...]
     runtime: Mapping[str, str]
+    colour_shift_255: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

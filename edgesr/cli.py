@@ -9,13 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgesr import __version__
 from edgesr.errors import EdgesrError, UnknownName, UsageError
 from edgesr.types import IOS, PRECISIONS, Io, Precision, Size
+
+if TYPE_CHECKING:
+    from edgesr.verify import Limit
 
 INTERRUPTED = 130
 DEFAULT_OUT = Path("artifacts")
@@ -27,7 +30,7 @@ MAX_DROP = click.option(
     "--max-drop",
     type=click.FloatRange(min=0, min_open=True),
     metavar="DB",
-    help="INT8 contract: the most that may be lost on the mean of the image sets.",
+    help="INT8 contract: the most that may be lost on the mean of the image sets. Default: 0.10.",
 )
 MAX_WORST_DROP = click.option(
     "--max-worst-drop",
@@ -127,6 +130,7 @@ def targets(explain: bool, json_: bool) -> None:
 @click.option("--recipe", type=FILE, help="Take INT8 from what 'edgesr quantize' wrote.")
 @MAX_DROP
 @MAX_WORST_DROP
+@click.option("--quick", is_flag=True, help="INT8 without a contract: ranges alone, in seconds, 0.3 to 1.1 dB lost.")
 @click.option("--data", type=FOLDER, help="Image sets to verify on: SET/HR, SET/LRx4, or a folder of photos.")
 @click.option("--out", "-o", type=FOLDER, default=DEFAULT_OUT, show_default=True, help="Folder for the artifacts.")
 @click.option(
@@ -151,6 +155,7 @@ def convert(
     recipe: Path | None,
     max_drop: float | None,
     max_worst_drop: float,
+    quick: bool,
     data: Path | None,
     out: Path,
     timeout: float,
@@ -159,7 +164,8 @@ def convert(
     """Convert MODEL, verify the result in its own runtime, keep it if it passes.
 
     Each conversion runs in a process of its own. With --target all, what a target cannot do is a row with the reason.
-    With --max-drop, INT8 is quantized with more and more effort until the loss measured in the target's runtime holds.
+    INT8 is quantized with more and more effort until the loss measured in the target's runtime is within --max-drop;
+    what was found is kept for the next time.
     """
     from edgesr.extras import require
     from edgesr.models.registry import find
@@ -167,15 +173,18 @@ def convert(
     from edgesr.report import table
     from edgesr.targets import INTEGER, TARGETS
     from edgesr.terminal import Terminal
-    from edgesr.verify import Limit
 
     spec = find(model, scale)
     spec.check_sizes(sizes)
     precisions = _precisions((*precision, *["fp16"] * fp16, *["int8"] * int8))
-    if "int8" not in precisions and (recipe or max_drop is not None):
-        raise UsageError("--recipe and --max-drop are for INT8. Add --int8, or leave them out.")
+    if "int8" not in precisions and (recipe or quick or max_drop is not None):
+        raise UsageError("--recipe, --quick and --max-drop are for INT8. Add --int8, or leave them out.")
     if recipe and calib:
         raise UsageError("A recipe brings its own ranges, so --calib would change nothing. Give --recipe or --calib.")
+    if quick and (recipe or max_drop is not None):
+        raise UsageError("--quick promises nothing and takes no recipe. Leave it out, or --recipe and --max-drop.")
+    # A recipe has kept a contract when it was made; it is judged again only if asked.
+    limit = None if quick or (recipe and max_drop is None) else _limit(max_drop, max_worst_drop)
     planned = plan(spec.name, spec.scale, targets_, precisions, sizes, io)
     require("torch", TARGETS[planned[0].request.target].extra)
     with Terminal() as terminal:
@@ -190,7 +199,7 @@ def convert(
             timeout_s=timeout,
             listener=terminal,
         )
-        outcome = convert_all(session, planned, out, None if max_drop is None else Limit(max_drop, max_worst_drop))
+        outcome = convert_all(session, planned, out, limit)
     _print(outcome.rows, json_, table)
     for artifact_row in outcome.rows:
         if artifact_row.status == "done":
@@ -232,7 +241,6 @@ def quantize(
     from edgesr.pipeline import Session
     from edgesr.report import recipe_table
     from edgesr.terminal import Terminal
-    from edgesr.verify import Limit
 
     if out.suffix != ".json":
         raise UsageError(f"A recipe is a .json file; found -o {out}. Give, for example, -o {out.with_suffix('.json')}")
@@ -248,8 +256,7 @@ def quantize(
             timeout_s=timeout,
             listener=terminal,
         )
-        limit = Limit(worst_db=max_worst_drop) if max_drop is None else Limit(max_drop, max_worst_drop)
-        made, proof = session.quantize(limit)
+        made, proof = session.quantize(_limit(max_drop, max_worst_drop))
     from edgesr.quantization.recipe import save
 
     save(made, out)
@@ -413,6 +420,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(text: str, code: int) -> None:
     click.echo(f"Error: {text}", err=True)
     sys.exit(code)
+
+
+def _limit(max_drop: float | None, max_worst_drop: float) -> "Limit":
+    from edgesr.verify import Limit
+
+    return Limit(worst_db=max_worst_drop) if max_drop is None else Limit(max_drop, max_worst_drop)
 
 
 def _precisions(names: tuple[str, ...]) -> list[Precision]:

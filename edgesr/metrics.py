@@ -78,6 +78,16 @@ def max_abs_255(test: NDArray[np.uint8], reference: NDArray[np.uint8]) -> int:
     return int(np.max(np.abs(test.astype(np.int16) - reference.astype(np.int16))))
 
 
+def colour_shift_255(test: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+    """By how much the mean over all pixels differs, in 8-bit levels without sign, of the channel that differs most.
+
+    Both (H, W, 3) uint8 RGB; raises ValueError for unlike shapes.
+    """
+    _check_pair(test, reference)
+    means = test.mean(axis=(0, 1)) - reference.mean(axis=(0, 1))
+    return float(np.max(np.abs(means)))
+
+
 def _check_image(name: str, image: NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"{name} must be a (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}")

@@ -3,6 +3,7 @@
 Each conversion and each proof runs in a process of its own (edgesr.isolation).
 """
 
+import functools
 import hashlib
 import json
 import shutil
@@ -22,6 +23,7 @@ from edgesr.artifact import Manifest, WeightsEntry
 from edgesr.errors import ArtifactError, EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
+from edgesr.recipes import Candidates
 from edgesr.runner import open_artifact
 from edgesr.runner.contract import InputRule
 from edgesr.runner.opening import RUNTIMES
@@ -29,8 +31,7 @@ from edgesr.types import Io, Precision, Request, Size
 
 if TYPE_CHECKING:
     from edgesr.quantization.calibration import Calibration
-    from edgesr.quantization.recipe import Found, Recipe
-    from edgesr.quantization.settings import Settings
+    from edgesr.quantization.recipe import Recipe
     from edgesr.targets.base import Conversion
     from edgesr.targets.source import Source
 
@@ -58,18 +59,6 @@ class ProveJob:
 
     folder: Path
     expected: Sequence[verify.Reference]
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizeJob:
-    """What the process of a quantization gets."""
-
-    source: "Source"
-    settings: "Settings"
-
-
-def run_quantization(job: QuantizeJob, listener: Listener) -> "Found":
-    return job.source.find_recipe(job.settings, listener.progress)
 
 
 def run_conversion(job: ConvertJob, listener: Listener) -> "Conversion":
@@ -119,73 +108,70 @@ class Session:
         )
         given = self._read_recipe(recipe) if recipe else None
         self.images = self._calibration_images(calib) if int8 and given is None else None
-        self._recipes: list[Recipe] = []
+        self._places: dict[Recipe | None, Path] = {}
+        self._proofs: dict[Recipe, artifact.Proof] = {}
         self.source = self._source(given)
         self._references: dict[tuple[tuple[int, int], ...], list[verify.Reference]] = {}
 
     def convert(self, request: Request, out: Path, limit: verify.Limit | None = None) -> report.Row:
         """Make the artifact `out/slug`, verify it in its own runtime if that exists here, keep it only if it passes.
 
-        `limit`: for INT8, quantize with more and more effort until the loss in the target's own runtime is within it.
+        `limit`: for INT8, quantize with more and more effort until the loss is within it, of the graph in torch and
+        then in the target's own runtime if that exists here. None: search for ranges alone.
         Raises QualityError if it never is, Crashed if the toolchain or the runtime crashes or takes longer than
         `timeout_s`.
         """
         if limit is None or request.precision != "int8":
             return self._convert(self.source, request, out, None)
-        if request.target not in RUNTIMES:
-            raise Unsupported(
-                f"{request.target} does not run here, so what it loses cannot be measured. Make a recipe with: edgesr "
-                f"quantize {request.model} -o recipe.json, and pass it with --recipe instead of --max-drop."
-            )
         if self.source.recipe is not None:
+            if request.target not in RUNTIMES:
+                verify.check_limit(self._proof_of(self.source.recipe), limit, f"the recipe for {request.slug}")
             return self._convert(self.source, request, out, limit)
-        return self._until_it_holds(lambda recipe: self._convert(self._source(recipe), request, out, limit))
+        return self._until_it_holds(lambda recipe: self._convert(self._source(recipe), request, out, limit), limit)
 
     def quantize(self, limit: verify.Limit) -> "tuple[Recipe, artifact.Proof]":
         """The first recipe whose graph, in torch, is within `limit`, and what it loses on the image sets.
 
         Raises QualityError if none is.
         """
+        return self._until_it_holds(lambda recipe: (recipe, self._proof_of(recipe)), limit)
 
-        def judged(recipe: "Recipe") -> "tuple[Recipe, artifact.Proof]":
-            graph = GraphRunner(self._source(recipe).quantized, self.spec.scale, InputRule((), self.spec.min_side_px))
-            proof = verify.prove(graph, self._expected(()), self.listener)
-            verify.check_limit(proof, limit, f"{self.spec.name} x{self.spec.scale} INT8")
-            return recipe, proof
-
-        return self._until_it_holds(judged)
-
-    def _until_it_holds(self, attempt: "Callable[[Recipe], T]") -> T:
-        """`attempt` with the recipe of each effort in turn, until it does not raise QualityError."""
-        from edgesr.quantization.settings import EFFORTS
-
-        failed: list[QualityError] = []
-        for number in range(len(EFFORTS)):
+    def _until_it_holds(self, attempt: "Callable[[Recipe], T]", limit: verify.Limit) -> T:
+        """`attempt` with each recipe in turn whose graph is within `limit`, until it does not raise QualityError."""
+        failed: list[tuple[tuple[float, float], QualityError]] = []
+        for number in range(len(self._candidates)):
+            recipe = self._candidates[number]
+            proof = self._proof_of(recipe)
             try:
-                return attempt(self._recipe(number))
+                verify.check_limit(proof, limit, f"{self.spec.name} x{self.spec.scale} INT8")
+                return attempt(recipe)
             except QualityError as error:
-                failed.append(error)
-                self.listener.say(f"  Effort {number + 1} of {len(EFFORTS)}: {error}")
+                failed.append((verify.lost(proof), error))
+                self.listener.say(f"  {self._candidates.name(number).capitalize()}: {error}")
+        _, best = min(failed, key=lambda entry: entry[0])
         raise QualityError(
-            f"Post-training quantization cannot keep the contract. {failed[-1]} Allow more with --max-drop, use a "
-            "higher precision with --precision fp16, or train the network for INT8."
-        ) from failed[-1]
+            f"Post-training quantization cannot keep the contract. The best it reached: {best} Allow more with "
+            "--max-drop and --max-worst-drop (what was tried is kept, so that is quick), use a higher precision with "
+            "--precision fp16, or train the network for INT8."
+        ) from best
 
-    def _recipe(self, effort: int) -> "Recipe":
-        """Made on first use, each after those of less effort."""
-        from edgesr.quantization.recipe import Facts, Recipe
-        from edgesr.quantization.settings import EFFORTS
+    def _proof_of(self, recipe: "Recipe") -> artifact.Proof:
+        """What a recipe's graph loses on the image sets, in torch; measured once."""
+        if recipe not in self._proofs:
+            graph = GraphRunner(self._source(recipe).quantized, self.spec.scale, InputRule((), self.spec.min_side_px))
+            self._proofs[recipe] = verify.prove(graph, self.expected(()), self.listener)
+        return self._proofs[recipe]
 
-        while len(self._recipes) <= effort:
-            settings = EFFORTS[len(self._recipes)]
-            self.listener.say(f"Quantizing {self.spec.name}: effort {len(self._recipes) + 1} of {len(EFFORTS)} ...")
-            job = QuantizeJob(self._source(None, crops=CROPS_FOR_RECIPES), settings)
-            found = isolation.run(run_quantization, job, self.listener, self.timeout_s).value
-            entry = self._calibration_entry(CROPS_FOR_RECIPES)
-            sha256, notes = self.loaded.provenance.sha256, found.notes
-            facts = Facts(self.spec.name, self.spec.scale, sha256, entry, asdict(settings), found.layers, notes)
-            self._recipes.append(Recipe(facts, found.tensors))
-        return self._recipes[effort]
+    @functools.cached_property
+    def _candidates(self) -> Candidates:
+        return Candidates(
+            self.loaded,
+            self._source(None, crops=CROPS_FOR_RECIPES),
+            self._calibration_entry(CROPS_FOR_RECIPES),
+            use_shipped=self.images is not None and self.images.generated,
+            timeout_s=self.timeout_s,
+            listener=self.listener,
+        )
 
     def _convert(self, source: "Source", request: Request, out: Path, limit: verify.Limit | None) -> report.Row:
         start = time.perf_counter()
@@ -209,12 +195,12 @@ class Session:
 
         Raises ParityError or QualityError below the floor of its precision.
         """
-        job = ProveJob(folder, self._expected(request.sizes))
+        job = ProveJob(folder, self.expected(request.sizes))
         proof = isolation.run(run_proof, job, self.listener, self.timeout_s).value
         verify.check(proof, request.precision, request.slug)
         return proof
 
-    def _expected(self, sizes: tuple[Size, ...]) -> list[verify.Reference]:
+    def expected(self, sizes: tuple[Size, ...] = ()) -> list[verify.Reference]:
         """What the float32 network makes of the image sets, or of pieces of them of exactly `sizes`; made once."""
         if sizes not in self._references:
             self._references[sizes] = verify.references(
@@ -239,7 +225,7 @@ class Session:
         """The network with what it needs for INT8. Exports are kept for each recipe apart."""
         from edgesr.targets.source import Source
 
-        place = self._store / (f"recipe-{self._recipes.index(recipe)}" if recipe in self._recipes else "own")
+        place = self._places.setdefault(recipe, self._store / str(len(self._places)))
         place.mkdir(exist_ok=True)
         return Source(
             self.loaded.folded,

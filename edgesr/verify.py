@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgesr.artifact import Proof, SetQuality
 from edgesr.errors import DataError, ParityError, QualityError
 from edgesr.listener import Listener
-from edgesr.metrics import max_abs_255, psnr_db, to_uint8
+from edgesr.metrics import colour_shift_255, max_abs_255, psnr_db, to_uint8
 from edgesr.runner import Runner
 from edgesr.types import Precision, Size
 
@@ -125,11 +125,12 @@ def references(
 
 def prove(runner: Runner, expected: Sequence[Reference], listener: Listener) -> Proof:
     """Run the artifact over the same images and compare."""
-    parity, fidelity, drops = 0, [], []
+    parity, fidelity, shifts, drops = 0, [], [], []
     for index, reference in enumerate(expected):
         output, high = _same_part(run(runner, reference.low), reference.high)
         parity = max(parity, max_abs_255(output, reference.output))
         fidelity.append(psnr_db(output, reference.output, "rgb", runner.scale))
+        shifts.append(colour_shift_255(output, reference.output))
         drops.append((reference, psnr_db(output, high, PROTOCOL, runner.scale)))
         listener.progress("verify in the runtime", index + 1, len(expected))
     worst = min(fidelity)
@@ -140,6 +141,7 @@ def prove(runner: Runner, expected: Sequence[Reference], listener: Listener) -> 
         worst_fidelity_db=round(worst, 3) if np.isfinite(worst) else None,
         sets=tuple(_set_quality(name, drops) for name in dict.fromkeys(found.set_name for found in expected)),
         runtime=runner.describe(),
+        colour_shift_255=round(fmean(shifts), 3),
     )
 
 

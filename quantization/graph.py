@@ -4,6 +4,7 @@
 """
 
 import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.sensitivity import SEED
 from edgesr.quantization.settings import Settings
 from edgesr.quantization.toolchain import stage
+from edgesr.quantization.unfinished import Unfinished
 
 Progress = Callable[[int, int], None]
 """Called with calibration crops done and crops in all."""
@@ -92,8 +94,11 @@ def find_recipe(
     example: Tensor,
     dynamic_shapes: Any,
     report: Report,
+    unfinished: Unfinished | None = None,
 ) -> Found:
     """Quantize `network` (float32 NCHW RGB [0, 1]) as well as `settings` allow. Deterministic on one machine.
+
+    `unfinished`: where the state of the fit is kept and, after an interruption, taken up.
 
     Equalization, choice of what stays in float, ranges, then reconstruction of the output on the calibration crops.
     """
@@ -116,11 +121,12 @@ def find_recipe(
     with stage("quantize"):
         quantizer = ConvolutionQuantizer("inputs+outputs", lambda _: SensitiveObserver, kept_float)
         observed = prepare_pt2e(copy.deepcopy(prepared), quantizer)
-    _observe_errors(observed, photos[:CROPS_FOR_RANGES], rare, lambda done, all_: report("ranges", done, all_))
+    _observe_errors(observed, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
     with stage("quantize"):
         graph = convert_pt2e(observed)
     if settings.fit is not None:
-        reconstruct(graph, prepared, calibration.photos, settings.fit, lambda done, all_: report("fit", done, all_))
+        fitted = functools.partial(report, "fit")
+        reconstruct(graph, prepared, calibration.photos, settings.fit, fitted, unfinished)
     round_biases(graph)
     return Found(
         layers=layers_of(graph, prepared, work_shares(prepared, example)),

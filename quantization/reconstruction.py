@@ -2,11 +2,12 @@
 
 The float network is the teacher, no ground truth is needed. As in BRECQ (Li et al., 2021), with the whole network as
 the one block, since a small SR network fits; rounding passes gradients straight through (Bengio et al., 2013), steps
-of activations are learned as in LSQ (Esser et al., 2020) and their zero points too.
+of activations are learned as in LSQ (Esser et al., 2020) and their zero points too. What is drawn at random depends on
+the number of the step alone.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from edgesr.quantization.calibration import Pixels
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import Node, bias_of, convolutions, tensor_of, weight_of
 from edgesr.quantization.settings import Fit
+from edgesr.quantization.unfinished import Unfinished
 
 DECOMPOSED = torch.ops.quantized_decomposed
 QUANTIZE = DECOMPOSED.quantize_per_tensor.default
@@ -29,6 +31,8 @@ WEIGHT_LEVELS, LEVELS = 127, 255
 
 SLACK = 0.05
 """Outputs are compared within [-0.05, 1.05]: what is beyond cannot be seen."""
+LEAST_CONTRAST = 0.2
+"""Of what a crop has, where it is faded."""
 SMALLEST_DETAIL = 5e-5
 """Squared detail of a crop, about 2 in 8-bit levels: smoother crops count no more than that."""
 
@@ -41,17 +45,20 @@ def reconstruct(
     photos: Sequence[Pixels],
     fit: Fit,
     progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
 ) -> None:
     """Change a converted PT2E graph in place so that its output comes nearer to that of `prepared`, its float form.
 
-    `photos`: uint8 (H, W, 3). Raises ConversionError if the error is not finite.
+    `photos`: uint8 (H, W, 3). `unfinished`: where the state is kept, so that an interrupted fit goes on; the result is
+    the same. Raises ConversionError if the error is not finite.
     """
     student = Trainable(graph, prepared)
     optimizer = torch.optim.Adam(student.groups(fit), betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, fit))
-    crops = batches(photos, fit)
-    for step in range(fit.steps):
-        low = next(crops)
+    first = 0 if unfinished is None else unfinished.restore(optimizer)
+    for step in range(first, fit.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * _part_of_rate(step, fit)
+        low = batch(photos, fit, step)
         with torch.no_grad():
             wanted = prepared(low)
         loss = weighted_error(student.run(low), wanted, low)
@@ -60,8 +67,9 @@ def reconstruct(
         optimizer.zero_grad()
         torch.autograd.backward([loss])
         optimizer.step()
-        schedule.step()
         student.clip()
+        if unfinished is not None:
+            unfinished.keep(optimizer, step + 1)
         if progress is not None:
             progress(step + 1, fit.steps)
     student.write()
@@ -81,20 +89,24 @@ def weighted_error(output: Tensor, wanted: Tensor, low: Tensor) -> Tensor:
     return 100 * (error * weight).mean()
 
 
-def batches(photos: Sequence[Pixels], fit: Fit) -> Iterator[Tensor]:
-    """Random crops, turned and mirrored, float32 (batch, 3, side, side) in [0, 1]."""
-    random = np.random.default_rng(fit.seed)
+def batch(photos: Sequence[Pixels], fit: Fit, step: int) -> Tensor:
+    """The crops of one step: random, turned and mirrored, float32 (batch, 3, side, side) in [0, 1]."""
+    random = np.random.default_rng((fit.seed, step))
     side_px = min(fit.side_px, *(min(photo.shape[:2]) for photo in photos))
-    while True:
-        chosen = [photos[index] for index in random.integers(len(photos), size=fit.batch)]
-        yield torch.cat([to_tensor(_crop(photo, side_px, fit.extremes, random)) for photo in chosen])
+    chosen = [photos[index] for index in random.integers(len(photos), size=fit.batch)]
+    return torch.cat([to_tensor(_crop(photo, side_px, fit, random)) for photo in chosen])
 
 
-def _crop(photo: Pixels, side_px: int, extremes: float, random: np.random.Generator) -> Pixels:
+def _crop(photo: Pixels, side_px: int, fit: Fit, random: np.random.Generator) -> Pixels:
     top, left = (int(random.integers(side - side_px + 1)) for side in photo.shape[:2])
     crop = np.rot90(photo[top : top + side_px, left : left + side_px], int(random.integers(4)))
     crop = crop[:, ::-1] if random.random() < 0.5 else crop
-    return stretched(crop, random) if random.random() < extremes else crop
+    chance = random.random()
+    if chance < fit.extremes:
+        return stretched(crop, random)
+    if chance < fit.extremes + fit.faded:
+        return faded(crop, random)
+    return flat(crop, random) if chance < fit.extremes + fit.faded + fit.flat else crop
 
 
 def stretched(crop: Pixels, random: np.random.Generator) -> Pixels:
@@ -105,29 +117,56 @@ def stretched(crop: Pixels, random: np.random.Generator) -> Pixels:
     return pixels
 
 
+def faded(crop: Pixels, random: np.random.Generator) -> Pixels:
+    """Less contrast, anywhere between black and white: smooth and bright or dark, where little error costs many dB."""
+    gain = math.exp(random.uniform(math.log(LEAST_CONTRAST), 0))
+    values = (crop - crop.mean()) * gain
+    values += random.uniform(-values.min(), 255 - values.max())
+    pixels: Pixels = values.round().clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def flat(crop: Pixels, random: np.random.Generator) -> Pixels:
+    """One colour, often saturated: what lies beside the zero padding of a convolution is nowhere further from it."""
+    colour = random.choice((0, 255), size=3) if random.random() < 0.5 else np.repeat(random.integers(256), 3)
+    return np.broadcast_to(colour.astype(np.uint8), crop.shape)
+
+
 def stretched_all(crops: Sequence[Pixels], seed: int = 0) -> list[Pixels]:
     random = np.random.default_rng(seed)
     return [stretched(crop, random) for crop in crops]
 
 
-def _rate(step: int, fit: Fit) -> float:
+def _part_of_rate(step: int, fit: Fit) -> float:
     return min(1.0, (step + 1) / fit.warmup) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / fit.steps)) / 2)
 
 
-class _Straight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.round()
+class _Rounded(torch.autograd.Function):
+    """x rounded to uint8 levels of a learned step and zero point, with the gradients of LSQ (Esser et al., 2020).
+
+    The same as torch._fake_quantize_learnable_per_tensor_affine, in vectorised passes: half of a fit's time was there.
+    """
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
+    def forward(ctx: Any, x: Tensor, step: Tensor, zero_point: Tensor) -> Tensor:
+        whole = zero_point.round()
+        levels = torch.add(whole, x, alpha=1 / float(step)).round_()
+        inside = (levels >= 0).logical_and_(levels <= LEVELS)
+        output = levels.clamp_(0, LEVELS).sub_(whole).mul_(step)
+        ctx.save_for_backward(x, step, inside, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, step, inside, output = ctx.saved_tensors
+        (gradient,) = gradients
+        passed = gradient * inside
+        of_step = (_dot(gradient, output) - _dot(passed, x)) / step
+        return passed, of_step, step * (passed.sum() - gradient.sum())
 
 
-def _round(x: Tensor) -> Tensor:
-    """Nearest whole numbers; the gradient passes as if nothing had been rounded."""
-    rounded: Tensor = _Straight.apply(x)  # type: ignore[no-untyped-call]
-    return rounded
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return torch.dot(first.flatten(), second.flatten())
 
 
 class Trainable(fx.Interpreter):
@@ -144,7 +183,7 @@ class Trainable(fx.Interpreter):
             weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
             self.weights[weight] = nn.Parameter(weight_of(prepared, exact).detach().clone())
             if weight.target is DEQUANTIZE_WEIGHT:
-                self.weight_steps[weight] = tensor_of(graph, weight.args[1]).float().reshape(-1, 1, 1, 1)
+                self.weight_steps[weight] = tensor_of(graph, weight.args[1]).float()
             exact_bias = bias_of(prepared, exact)
             if isinstance(bias, fx.Node) and exact_bias is not None:
                 self.biases[bias] = nn.Parameter(exact_bias.detach().clone())
@@ -155,9 +194,9 @@ class Trainable(fx.Interpreter):
 
     def groups(self, fit: Fit) -> list[dict[str, Any]]:
         return [
-            {"params": [*self.weights.values(), *self.biases.values()], "lr": fit.rate},
-            {"params": list(self.log_steps.values()), "lr": fit.step_rate},
-            {"params": list(self.zero_points.values()), "lr": fit.zero_point_rate},
+            {"params": [*self.weights.values(), *self.biases.values()], "rate": fit.rate},
+            {"params": list(self.log_steps.values()), "rate": fit.step_rate},
+            {"params": list(self.zero_points.values()), "rate": fit.zero_point_rate},
         ]
 
     def run_node(self, n: Node) -> Any:
@@ -176,15 +215,14 @@ class Trainable(fx.Interpreter):
         if node not in self.weight_steps:
             return weight
         step = self.weight_steps[node]
-        return _round((weight / step).clamp(-WEIGHT_LEVELS, WEIGHT_LEVELS)) * step
+        zeros = torch.zeros_like(step, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weight, step, zeros, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS)
 
     def _rounded(self, node: Node, x: Tensor) -> Tensor:
         if node not in self.log_steps:
             _, step, zero_point, low, high, _ = node.args
             return torch.fake_quantize_per_tensor_affine(x, step, zero_point, low, high)
-        step, zero_point = self.log_steps[node].exp().reshape(1), self.zero_points[node].reshape(1)
-        # PyTorch's own kernel for learned steps and zero points (torch.ao.quantization), one pass each way.
-        rounded: Tensor = torch._fake_quantize_learnable_per_tensor_affine(x, step, zero_point, 0, LEVELS, 1.0)
+        rounded: Tensor = _Rounded.apply(x, self.log_steps[node].exp(), self.zero_points[node])  # type: ignore[no-untyped-call]
         return rounded
 
     @torch.no_grad()
@@ -200,7 +238,8 @@ class Trainable(fx.Interpreter):
         for node, weight in self.weights.items():
             if node in self.weight_steps:
                 stored = tensor_of(graph, node.args[0])
-                levels = (weight / self.weight_steps[node]).round().clamp(-WEIGHT_LEVELS, WEIGHT_LEVELS)
+                step = self.weight_steps[node].reshape(-1, 1, 1, 1)
+                levels = (weight / step).round().clamp(-WEIGHT_LEVELS, WEIGHT_LEVELS)
                 stored.copy_(levels.to(stored.dtype))
             else:
                 tensor_of(graph, node).copy_(weight)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Fit:
     """Adam with a cosine rate. Rates: of weights and biases (in their own units), of log steps, of zero points.
 
-    extremes: part of the crops whose contrast is stretched beyond what photos have.
+    extremes: part of the crops whose contrast is stretched beyond what photos have. faded: part with less of it.
+    flat: part of one colour.
     """
 
     steps: int = 600
@@ -18,6 +19,8 @@ class Fit:
     zero_point_rate: float = 0.1
     warmup: int = 20
     extremes: float = 0.05
+    faded: float = 0.0
+    flat: float = 0.0
     seed: int = 0
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgesr.quantization.graph import Report
     from edgesr.quantization.recipe import Found, Recipe
     from edgesr.quantization.settings import Settings
+    from edgesr.quantization.unfinished import Unfinished
 
 Progress = Callable[[int, int], None]
 """Called with calibration crops done and crops in all."""
@@ -74,13 +75,17 @@ class Source:
         if request.precision in ("int8", "int16x8") and self.calibration is None and self.recipe is None:
             raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
 
-    def find_recipe(self, settings: "Settings", report: "Report") -> "Found":
-        """Quantize the network as well as `settings` allow; minutes. Needs calibration crops."""
+    def find_recipe(self, settings: "Settings", report: "Report", unfinished: "Unfinished | None" = None) -> "Found":
+        """Quantize the network as well as `settings` allow; minutes. Needs calibration crops.
+
+        `unfinished`: where the state of a fit is kept, and taken up after an interruption.
+        """
         from edgesr.quantization.graph import find_recipe
         from edgesr.targets.export import example_input, free_sides
 
         assert self.calibration is not None, "checked by the caller"
-        return find_recipe(self.network, self.calibration, settings, example_input(), free_sides(), report)
+        example, sides = example_input(), free_sides()
+        return find_recipe(self.network, self.calibration, settings, example, sides, report, unfinished)
 
     @functools.cached_property
     def float_onnx(self) -> bytes:

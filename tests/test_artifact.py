@@ -44,7 +44,7 @@ FULL = Manifest(
     notes=("naïve – “quoted”", "二"),
     calibration={"source": "10 images", "crops": 10, "fingerprint": "3" * 64},
     recipe={"layers": {"head": {"weight_bits": 8, "ranges": [0.5, None]}}},
-    proof=Proof(3, 41.5, None, (QUALITY,), {"openvino": "2026.1"}),
+    proof=Proof(3, 41.5, None, (QUALITY,), {"openvino": "2026.1"}, 0.125),
 )
 PLAIN = replace(FULL, calibration=None, recipe=None, proof=None, notes=(), runtime_options={})
 
@@ -160,6 +160,15 @@ def test_a_manifest_comes_back_as_it_was(tmp_path: Path, manifest: Manifest) -> 
     write_manifest(tmp_path, manifest)
     assert read_manifest(tmp_path) == manifest
     assert os.listdir(tmp_path) == [MANIFEST]
+
+
+def test_a_proof_written_before_colour_was_measured_can_be_read(tmp_path: Path) -> None:
+    write_manifest(tmp_path, FULL)
+    raw = json.loads((tmp_path / MANIFEST).read_text())
+    del raw["proof"]["colour_shift_255"]
+    (tmp_path / MANIFEST).write_text(json.dumps(raw))
+    assert FULL.proof is not None
+    assert read_manifest(tmp_path).proof == replace(FULL.proof, colour_shift_255=None)
 
 
 def test_equal_manifests_are_equal_bytes_whatever_the_order(tmp_path: Path) -> None:

@@ -11,16 +11,33 @@ pytest.importorskip("torchao", reason="needs edgesr[export]")
 
 from edgesr import datasets  # noqa: E402
 from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
-from edgesr.errors import ArtifactError, QualityError, Unsupported  # noqa: E402
+from edgesr.errors import ArtifactError, QualityError  # noqa: E402
 from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
-from edgesr.quantization.settings import EFFORTS  # noqa: E402
+from edgesr.quantization.settings import EFFORTS, Settings  # noqa: E402
 from edgesr.verify import Limit, check_limit, lost  # noqa: E402
 
 MODEL = "plainusr-t"
 PINNED = 0.038
 """What plainusr-t lost on the mean of Set5, Set14 and DIV2K crops (official weights) when this was written, dB."""
 MARGIN_DB = 0.03
+
+
+LOOSE = Limit(3, 6)
+"""What ranges alone keep."""
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        pass
 
 
 def proof(*drops: tuple[float, float]) -> Proof:
@@ -46,33 +63,43 @@ def test_efforts_only_grow() -> None:
     assert all(effort.fit is not None for effort in EFFORTS[1:])
 
 
-def test_what_cannot_be_measured_here_is_refused_with_the_way_round(tmp_path: Path) -> None:
-    session = Session(MODEL, int8=True)
-    for target in ("executorch-coreml", "executorch-vulkan"):
-        (item,) = plan(MODEL, 4, [target], ["int8"])
-        with pytest.raises(Unsupported, match=r"cannot be measured.*--recipe"):
-            session.convert(item.request, tmp_path, Limit())
+@pytest.mark.timeout(600)
+def test_a_recipe_is_made_once_and_serves_targets_that_do_not_run_here(tmp_path: Path) -> None:
+    """The contract of such a target is judged by the graph in torch; the next session finds the recipe again."""
+    planned = plan(MODEL, 4, ["executorch-vulkan", "onnxruntime"], ["int8"])
+    first, second = Heard(), Heard()
+    outcome = convert_all(Session(MODEL, int8=True, listener=first), planned, tmp_path, LOOSE)
+    assert outcome.first_error is None
+    manifests = [read_manifest(tmp_path / row.slug) for row in outcome.rows]
+    assert [manifest.proof is None for manifest in manifests] == [True, False]
+    assert manifests[0].recipe == manifests[1].recipe
+    assert [text for text in first.said if text.startswith("Quantizing")] == [f"Quantizing {MODEL}: effort 1 of 3 ..."]
+    Session(MODEL, int8=True, listener=second).quantize(LOOSE)
+    assert [text.split(" (")[0] for text in second.said if text.startswith("Quantizing")] == [
+        f"Quantizing {MODEL}: effort 1 of 3, made before"
+    ]
+
+
+def test_a_contract_that_cannot_be_kept_says_the_best_that_was_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgesr.quantization.settings.EFFORTS", (Settings(), Settings(0.03)))
+    (item,) = plan(MODEL, 4, ["onnxruntime"], ["int8"])
+    with pytest.raises(QualityError, match=r"cannot keep the contract. The best it reached: .* \(allowed 0\.0001\)"):
+        Session(MODEL, int8=True).convert(item.request, tmp_path, Limit(0.0001))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
     from PIL import Image
 
-    said: list[str] = []
-
-    class Heard:
-        def say(self, text: str) -> None:
-            said.append(text)
-
-        def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-            pass
-
+    heard = Heard()
     for index, picture in enumerate(datasets.generated_pictures(5, 64)):
         Image.fromarray(picture).save(tmp_path / f"{index}.png")
     pair = next(iter(datasets.built_in_set(4)))
     Image.fromarray(pair.low).save(tmp_path / "judge.png")
-    Session(MODEL, calib=tmp_path, int8=True, listener=Heard())
-    assert any("Warning: 1 of 6 calibration images" in text for text in said)
+    Session(MODEL, calib=tmp_path, int8=True, listener=heard)
+    assert any("Warning: 1 of 6 calibration images" in text for text in heard.said)
 
 
 @pytest.fixture(scope="module")

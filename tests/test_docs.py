@@ -1,11 +1,12 @@
 """Pages that were generated say what was measured, of everything there is."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import generate
 import pytest
+import quality
+import quality_page
 
 from edgesr.models.registry import SPECS
 from edgesr.pipeline import plan
@@ -15,25 +16,16 @@ ROOT = Path(__file__).parents[1]
 MODELS = [spec.name for spec in SPECS if spec.scale == 4 and spec.name.startswith(("bsrn", "plainusr"))]
 
 
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATOR = _generator()
-ROWS: list[dict[str, Any]] = GENERATOR.measured()
+ROWS: list[dict[str, Any]] = generate.measured()
+RECORDS = quality_page.recorded()
 
 
 def test_the_page_of_targets_is_what_the_generator_writes() -> None:
-    assert (ROOT / "docs" / "targets.md").read_text() == GENERATOR.targets_page(ROWS)
+    assert (ROOT / "docs" / "targets.md").read_text() == generate.targets_page(ROWS)
 
 
 def test_readme_shows_the_same_int8_figures() -> None:
-    assert GENERATOR.int8_block(ROWS) in (ROOT / "README.md").read_text()
+    assert generate.int8_block(ROWS) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -51,3 +43,31 @@ def test_nothing_failed_and_fp32_is_the_network() -> None:
 
 def test_what_is_impossible_says_why() -> None:
     assert all(row["error"] for row in ROWS if row["status"] == "impossible")
+
+
+def test_the_page_of_losses_is_what_the_generator_writes() -> None:
+    assert (ROOT / "docs" / "quality.md").read_text() == quality_page.quality_page(RECORDS)
+
+
+def test_every_record_of_a_loss_belongs_to_a_network_and_is_shown() -> None:
+    assert RECORDS
+    assert {path.stem for path in quality.RECORDS.glob("*.json")} == RECORDS.keys()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_page_of_losses_names_a_network_that_was_not_measured(model: str) -> None:
+    page = quality_page.quality_page(RECORDS)
+    assert (f"## {model} x4" in page) != (f"`{model}`" in page.partition("Not measured yet:")[2].partition("\n")[0])
+
+
+@pytest.mark.parametrize("model", RECORDS)
+def test_a_measured_network_ran_in_every_runtime_and_in_every_peer(model: str) -> None:
+    assert {name: row["status"] for name, row in RECORDS[model].items()} == dict.fromkeys(quality.NAMES, "done")
+
+
+@pytest.mark.parametrize("model", RECORDS)
+def test_rows_of_one_network_come_from_one_recipe_one_calibration_and_the_same_images(model: str) -> None:
+    rows = RECORDS[model]
+    assert len({rows[name]["made_from"] for name in quality.RUN_HERE}) == 1
+    assert len({row["calibration"]["fingerprint"] for row in rows.values()}) == 1
+    assert len({quality_page.sets_of(row) for row in rows.values()}) == 1

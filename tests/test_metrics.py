@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgesr import metrics
-from edgesr.metrics import Protocol, luma, max_abs_255, psnr_db, ssim, to_uint8
+from edgesr.metrics import Protocol, colour_shift_255, luma, max_abs_255, psnr_db, ssim, to_uint8
 
 
 def pair(height: int = 40, width: int = 37, noise: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -138,3 +138,18 @@ def test_unknown_protocol_lists_the_known_ones() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match="paper-y, ntire-rgb4, rgb"):
         psnr_db(image, image, "y", 4)  # type: ignore[arg-type]
+
+
+def test_the_colour_shift_is_that_of_the_channel_whose_mean_moves_most() -> None:
+    reference = np.full((10, 10, 3), 100, np.uint8)
+    moved = reference.copy()
+    moved[:5, :, 1] -= np.uint8(4)
+    moved[..., 2] += np.uint8(1)
+    assert colour_shift_255(moved, reference) == colour_shift_255(reference, moved) == pytest.approx(2.0)
+    moved[5:, :, 1] += np.uint8(4)  # as much up as down: noise, no shift
+    assert colour_shift_255(moved, reference) == pytest.approx(1.0)
+
+
+def test_the_colour_shift_of_unlike_shapes_is_refused() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        colour_shift_255(np.zeros((10, 10, 3), np.uint8), np.zeros((10, 11, 3), np.uint8))

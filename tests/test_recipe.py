@@ -25,6 +25,8 @@ from small_networks import (  # noqa: E402
 )
 
 from edgesr.errors import ArtifactError  # noqa: E402
+from edgesr.models.registry import find as find_model  # noqa: E402
+from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.equalization import equalize, flip_one_sided  # noqa: E402
 from edgesr.quantization.mixed import choose_float, work_shares  # noqa: E402
@@ -32,8 +34,10 @@ from edgesr.quantization.pixels import to_tensor  # noqa: E402
 from edgesr.quantization.prepared import convolutions, factors, name_of, prepare, tensor_of  # noqa: E402
 from edgesr.quantization.recipe import Facts, Recipe  # noqa: E402
 from edgesr.quantization.recipe_graph import apply, unrounded  # noqa: E402
+from edgesr.quantization.reconstruction import _Rounded, faded, stretched  # noqa: E402
 from edgesr.quantization.sensitivity import measure  # noqa: E402
 from edgesr.quantization.settings import Fit, Settings  # noqa: E402
+from edgesr.quantization.unfinished import Unfinished  # noqa: E402
 from edgesr.targets import TARGETS, convert, onnx_graph  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
@@ -267,3 +271,111 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
 def test_a_recipe_of_another_network_is_refused() -> None:
     with pytest.raises(ArtifactError, match="does not fit the network"):
         unrounded(found("plainusr"), source("bsrn-slim").network, example_input(), free_sides())
+
+
+class Stopped(Exception):
+    pass
+
+
+def fitted(unfinished: Unfinished | None, stop_at: int | None = None) -> Any:
+    def report(step: str, done: int, total: int) -> None:
+        if (step, done) == ("fit", stop_at):
+            raise Stopped
+
+    return source("plainusr").find_recipe(QUICK, report, unfinished)
+
+
+def test_an_interrupted_fit_goes_on_and_ends_where_it_would_have(tmp_path: Path) -> None:
+    unfinished, steps = Unfinished(tmp_path / "state", every=5), []
+    with pytest.raises(Stopped):
+        fitted(unfinished, stop_at=8)
+    resumed = source("plainusr").find_recipe(QUICK, lambda step, done, total: steps.append((step, done)), unfinished)
+    assert [done for step, done in steps if step == "fit"] == list(range(6, 13))
+    whole = fitted(None)
+    assert resumed.layers == whole.layers
+    assert all(torch.equal(tensor, whole.tensors[name]) for name, tensor in resumed.tensors.items())
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", b"cut"])
+def test_a_damaged_state_is_as_good_as_none(content: bytes, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with pytest.raises(Stopped):
+        fitted(Unfinished(state, every=5), stop_at=5)
+    state.write_bytes(state.read_bytes()[:-100] if content == b"cut" else content)
+    assert fitted(Unfinished(state)).layers == fitted(None).layers
+
+
+def test_the_state_of_another_network_is_not_taken(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
+    optimizer = torch.optim.Adam(parameters)
+    sum(parameter.sum() for parameter in parameters).backward()
+    optimizer.step()
+    Unfinished(state, every=1).keep(optimizer, 4)
+    assert Unfinished(state).restore(torch.optim.Adam(parameters)) == 4
+    assert Unfinished(state).restore(torch.optim.Adam(parameters[:1])) == 0
+    assert Unfinished(state).restore(torch.optim.Adam(parameters[::-1])) == 0
+
+
+@pytest.mark.parametrize(("step", "zero_point"), [(0.01, 128.0), (0.02, 3.4), (0.05, 250.2)])
+def test_learned_rounding_is_pytorchs(step: float, zero_point: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    x, weights = torch.randn(2, 4, 9, 9, generator=random), torch.randn(2, 4, 9, 9, generator=random)
+    results = []
+    for rounding in (
+        _Rounded.apply,
+        lambda x, s, z: torch._fake_quantize_learnable_per_tensor_affine(x, s.reshape(1), z.reshape(1), 0, 255, 1.0),
+    ):
+        inputs = [x.clone(), torch.tensor(step), torch.tensor(zero_point)]
+        leaves = [tensor.requires_grad_() for tensor in inputs]
+        output = rounding(*leaves)
+        (output * weights).sum().backward()
+        results.append((output.detach(), *(leaf.grad for leaf in leaves)))
+    for name, own, exact in zip(("output", "x", "step", "zero point"), *results, strict=True):
+        assert torch.allclose(own, exact, rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("change", [stretched, faded])
+def test_changed_crops_are_pixels_with_another_contrast(change: Any) -> None:
+    crop = (photo(3, 40, 40)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    results = [change(crop, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(result.dtype == np.uint8 and result.shape == crop.shape for result in results)
+    contrasts, levels = [result.std() for result in results], [result.mean() for result in results]
+    if change is faded:
+        assert max(contrasts) <= crop.std() + 1
+        assert min(contrasts) < crop.std() / 2
+        assert max(levels) - min(levels) > 60
+    else:
+        assert max(contrasts) > 1.3 * crop.std()
+
+
+def test_a_recipe_is_kept_under_everything_that_it_depends_on(tmp_path: Path) -> None:
+    spec, other = find_model("plainusr-t", 4), find_model("plainusr-t", 2)
+    entry = {"fingerprint": "f"}
+    places = [
+        kept.place(spec, "a", entry, QUICK),
+        kept.place(other, "a", entry, QUICK),
+        kept.place(spec, "b", entry, QUICK),
+        kept.place(spec, "a", {"fingerprint": "g"}, QUICK),
+        kept.place(spec, "a", entry, dataclasses.replace(QUICK, float_work=0.2)),
+        kept.place(spec, "a", entry, Settings(0.1, Fit(steps=13, batch=2, side_px=32, warmup=2))),
+    ]
+    assert len(set(places)) == len(places)
+    assert kept.find(places[0]) is None
+    kept.keep(found("plainusr"), places[0])
+    again = kept.find(places[0])
+    assert again is not None
+    assert again.facts == found("plainusr").facts
+    places[0].write_text("{")
+    assert kept.find(places[0]) is None
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept.keep(found("plainusr"), tmp_path / "file" / "recipe.json")
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.Adam([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+    Unfinished(tmp_path / "file" / "state", every=1).keep(optimizer, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

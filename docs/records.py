@@ -1,0 +1,39 @@
+"""Records of what was measured: a file docs/FOLDER/MODEL.json per network, with a row per name."""
+
+import json
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgesr.doctor import diagnose
+from edgesr.models.registry import SPECS
+from edgesr.runner.opening import RUNTIMES
+from edgesr.targets import TARGETS
+
+ROOT = Path(__file__).parent.parent
+SCALE = 4
+MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE)
+RUN_HERE = tuple(name for name in TARGETS if name in RUNTIMES)
+"""Targets whose artifacts run in Python, in the order of the table."""
+
+
+def read(folder: Path, model: str) -> dict[str, Any]:
+    """Rows by name; none if nothing was measured yet."""
+    path = folder / f"{model}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def write(folder: Path, model: str, rows: dict[str, Any], order: Iterable[str]) -> None:
+    """The rows named in `order`, in that order, whatever was measured first."""
+    folder.mkdir(exist_ok=True)
+    ordered = {name: rows[name] for name in order if name in rows}
+    unfinished = folder / f"{model}.tmp"
+    unfinished.write_text(json.dumps(ordered, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    unfinished.replace(folder / f"{model}.json")
+
+
+def machine() -> str:
+    found = diagnose()
+    return f"{found.cpu}, {platform.system()} {found.machine}, Python {found.python}"

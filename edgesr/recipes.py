@@ -1,0 +1,96 @@
+"""The recipes of one network that may keep a contract, in the order of effort; each is made once.
+
+First the one that is shipped for exactly these weights, then those of growing effort, from the user's cache if they
+were made before. Each is made in a process of its own (edgesr.isolation); one that is interrupted goes on next time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgesr import isolation
+from edgesr.listener import Listener
+
+if TYPE_CHECKING:
+    from edgesr.models.weights import Loaded
+    from edgesr.quantization.recipe import Found, Recipe
+    from edgesr.quantization.settings import Settings
+    from edgesr.quantization.unfinished import Unfinished
+    from edgesr.targets.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeJob:
+    """What the process of a quantization gets."""
+
+    source: "Source"
+    settings: "Settings"
+    unfinished: "Unfinished"
+
+
+def run_quantization(job: QuantizeJob, listener: Listener) -> "Found":
+    return job.source.find_recipe(job.settings, listener.progress, job.unfinished)
+
+
+class Candidates:
+    """Recipes by number, from 0; a larger number means more effort and less loss."""
+
+    def __init__(
+        self,
+        loaded: "Loaded",
+        source: "Source",
+        calibration: Mapping[str, Any],
+        *,
+        use_shipped: bool,
+        timeout_s: float,
+        listener: Listener,
+    ) -> None:
+        """`source`: the network with its calibration crops; `calibration`: what a recipe says of them."""
+        from edgesr.quantization import kept
+        from edgesr.quantization.settings import EFFORTS
+
+        self._loaded, self._source, self._calibration = loaded, source, calibration
+        self._timeout_s, self._listener = timeout_s, listener
+        shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if use_shipped else None
+        self._shipped = [] if shipped is None else [shipped]
+        self._efforts = EFFORTS
+        self._made: list[Recipe] = []
+
+    def __len__(self) -> int:
+        return len(self._shipped) + len(self._efforts)
+
+    def __getitem__(self, number: int) -> "Recipe":
+        """Found or made on first use."""
+        if number < len(self._shipped):
+            return self._shipped[number]
+        effort = number - len(self._shipped)
+        while len(self._made) <= effort:
+            self._made.append(self._make(self._efforts[len(self._made)], self.name(number)))
+        return self._made[effort]
+
+    def name(self, number: int) -> str:
+        if number < len(self._shipped):
+            return "shipped recipe"
+        return f"effort {number - len(self._shipped) + 1} of {len(self._efforts)}"
+
+    def _make(self, settings: "Settings", name: str) -> "Recipe":
+        from edgesr.quantization import kept
+        from edgesr.quantization.recipe import Facts, Recipe
+
+        spec, sha256 = self._loaded.spec, self._loaded.provenance.sha256
+        place = kept.place(spec, sha256, self._calibration, settings)
+        known = kept.find(place)
+        if known is not None:
+            self._listener.say(f"Quantizing {spec.name}: {name}, made before ({place}).")
+            return known
+        self._listener.say(f"Quantizing {spec.name}: {name} ...")
+        unfinished = kept.unfinished(place)
+        job = QuantizeJob(self._source, settings, unfinished)
+        found = isolation.run(run_quantization, job, self._listener, self._timeout_s).value
+        facts = Facts(
+            spec.name, spec.scale, sha256, dict(self._calibration), asdict(settings), found.layers, found.notes
+        )
+        recipe = Recipe(facts, found.tensors)
+        kept.keep(recipe, place)
+        unfinished.remove()
+        return recipe
