@@ -199,7 +199,7 @@ def convert(
             timeout_s=timeout,
             listener=terminal,
         )
-        outcome = convert_all(session, planned, out, limit)
+        outcome = convert_all(session, planned, out, limit, advise=not quick)
     _print(outcome.rows, json_, table)
     for artifact_row in outcome.rows:
         if artifact_row.status == "done":
@@ -217,6 +217,7 @@ def convert(
 @MAX_DROP
 @MAX_WORST_DROP
 @click.option("--data", type=FOLDER, help="Image sets to measure on: SET/HR, SET/LRx4, or a folder of photos.")
+@click.option("--report", type=FILE, help="A page (.html) on every layer: bits, ranges, error; its rows lie beside it.")
 @click.option(
     "--timeout", type=click.FloatRange(min=1), default=3600, show_default=True, help="Seconds for one attempt."
 )
@@ -230,6 +231,7 @@ def quantize(
     max_drop: float | None,
     max_worst_drop: float,
     data: Path | None,
+    report: Path | None,
     timeout: float,
     json_: bool,
 ) -> None:
@@ -237,6 +239,7 @@ def quantize(
 
     Measured on image sets in torch; --max-drop (default: 0.10) says what may be lost, and how much effort is made.
     """
+    from edgesr import layers_page
     from edgesr.models.registry import find
     from edgesr.pipeline import Session
     from edgesr.report import recipe_table
@@ -245,6 +248,8 @@ def quantize(
     if out.suffix != ".json":
         raise UsageError(f"A recipe is a .json file; found -o {out}. Give, for example, -o {out.with_suffix('.json')}")
     spec = find(model, scale)
+    if report is not None:
+        layers_page.check_place(report, out)
     with Terminal() as terminal:
         session = Session(
             spec.name,
@@ -256,15 +261,19 @@ def quantize(
             timeout_s=timeout,
             listener=terminal,
         )
-        made, proof = session.quantize(_limit(max_drop, max_worst_drop))
-    from edgesr.quantization.recipe import save
+        from edgesr.quantization.recipe import save
 
-    save(made, out)
+        made, proof = session.quantize(_limit(max_drop, max_worst_drop))
+        save(made, out)
+        if report is not None:
+            kind, explained = session.loaded.provenance.kind, session.explain(made)
+            layers_page.write(layers_page.Page(made.facts, kind, proof, explained), report)
     if json_:
         click.echo(json.dumps({"recipe": str(out), **asdict(made.facts), "proof": asdict(proof)}, indent=1))
     else:
         _stdout(recipe_table(made.facts, proof))
-        click.echo(f"{out}", err=True)
+    for path in filter(None, (out, report)):
+        click.echo(f"{path}", err=True)
 
 
 @cli.command()

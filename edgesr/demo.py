@@ -1,9 +1,8 @@
 """`make demo`: bsrn-s to two targets in fp32 and INT8, checked, timed, and run on a photo of scikit-image."""
 
+import functools
 import json
 import os
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError
 from edgesr.extras import require
 from edgesr.images import Photo, write_photo
+from edgesr.interleave import Plan, interleave
 from edgesr.listener import Listener
 from edgesr.pipeline import Session, convert_all, plan
 from edgesr.report import Row, decibels
@@ -27,6 +27,7 @@ from edgesr.resize import resize_matlab
 from edgesr.runner import Runner, open_artifact
 from edgesr.terminal import Terminal
 from edgesr.upscale import Options, upscale_files
+from edgesr.verify import Limit
 
 MODEL = "bsrn-s"
 TARGETS = ("onnxruntime", "openvino")
@@ -55,7 +56,7 @@ def run(out: Path, listener: Listener) -> tuple[Sequence[Row], dict[str, float],
     """Rows, median milliseconds by slug, the size of the photo, and where the pictures are."""
     photo = require("skimage.data", "demo").chelsea()
     session = Session(MODEL, int8=True, listener=listener)
-    outcome = convert_all(session, plan(MODEL, 4, TARGETS, ("fp32", "int8")), out / "artifacts")
+    outcome = convert_all(session, plan(MODEL, 4, TARGETS, ("fp32", "int8")), out / "artifacts", Limit())
     if outcome.first_error is not None:
         raise outcome.first_error
     folders = {row.slug: out / "artifacts" / row.slug for row in outcome.rows}
@@ -64,17 +65,12 @@ def run(out: Path, listener: Listener) -> tuple[Sequence[Row], dict[str, float],
 
 
 def interleaved_ms(runners: dict[str, Runner], photo: npt.NDArray[np.uint8], listener: Listener) -> dict[str, float]:
-    """Median time of one run over the whole photo; the runners take turns, so that a busy machine slows all alike."""
+    """Median time of one run over the whole photo."""
     image = np.ascontiguousarray(photo.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
-    samples: dict[str, list[float]] = {slug: [] for slug in runners}
-    for turn in range(ROUNDS + 1):
-        for slug, runner in runners.items():
-            start = time.perf_counter()
-            runner(image)
-            if turn > 0:  # the first turn warms up
-                samples[slug].append(1000 * (time.perf_counter() - start))
-        listener.progress("time the artifacts", turn + 1, ROUNDS + 1)
-    return {slug: statistics.median(times) for slug, times in samples.items()}
+    calls = {slug: functools.partial(runner, image) for slug, runner in runners.items()}
+    plan = Plan(ROUNDS, warmup_rounds=1)
+    samples = interleave(calls, plan, lambda done, total: listener.progress("time the artifacts", done, total))
+    return {slug: each.median_ms for slug, each in samples.items()}
 
 
 def table(rows: Sequence[Row], milliseconds: dict[str, float], size: tuple[int, int]) -> Table:

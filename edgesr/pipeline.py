@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgesr import artifact, datasets, isolation, report, targets, verify
+from edgesr import advice, artifact, datasets, isolation, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
 from edgesr.errors import ArtifactError, EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
 from edgesr.extras import require
@@ -31,6 +31,7 @@ from edgesr.types import Io, Precision, Request, Size
 
 if TYPE_CHECKING:
     from edgesr.quantization.calibration import Calibration
+    from edgesr.quantization.layers_report import Explanation
     from edgesr.quantization.recipe import Recipe
     from edgesr.targets.base import Conversion
     from edgesr.targets.source import Source
@@ -59,6 +60,10 @@ class ProveJob:
 
     folder: Path
     expected: Sequence[verify.Reference]
+
+
+def run_explanation(source: "Source", listener: Listener) -> "Explanation":
+    return source.explain(listener.progress)
 
 
 def run_conversion(job: ConvertJob, listener: Listener) -> "Conversion":
@@ -136,6 +141,14 @@ class Session:
         """
         return self._until_it_holds(lambda recipe: (recipe, self._proof_of(recipe)), limit)
 
+    def explain(self, recipe: "Recipe") -> "Explanation":
+        """What `recipe`, of this network, does to every convolution, and where its error comes from.
+
+        Raises Unsupported for a session without calibration images, Crashed after `timeout_s`.
+        """
+        source = self._source(recipe, crops=CROPS_FOR_RECIPES)
+        return isolation.run(run_explanation, source, self.listener, self.timeout_s).value
+
     def _until_it_holds(self, attempt: "Callable[[Recipe], T]", limit: verify.Limit) -> T:
         """`attempt` with each recipe in turn whose graph is within `limit`, until it does not raise QualityError."""
         failed: list[tuple[tuple[float, float], QualityError]] = []
@@ -189,6 +202,24 @@ class Session:
             self.listener.say(f"  {note}")
         cost = report.Cost(time.perf_counter() - start, made.seconds, made.peak_mb)
         return report.row(manifest, cost)
+
+    def advise(self, request: Request, folder: Path) -> str | None:
+        """A sentence on how fast the INT8 artifact in `folder` is on this machine against float of the same target.
+
+        None for what does not run here, or only in an emulation.
+        """
+        precision = advice.rival(request.target)
+        if request.precision != "int8" or precision is None:
+            return None
+        other, size = replace(request, precision=precision), (*request.sizes, advice.SIZE)[0]
+        with tempfile.TemporaryDirectory(prefix="edgesr-") as name:
+            place = Path(name) / "float"
+            place.mkdir()
+            made = isolation.run(run_conversion, ConvertJob(self.source, other, place), self.listener, self.timeout_s)
+            artifact.write_manifest(place, self._manifest(self.source, other, made.value, place))
+            job = advice.TimeJob(folder, place, size)
+            ratio = isolation.run(advice.run_timing, job, self.listener, self.timeout_s).value
+        return advice.sentence(request.target, precision, size, ratio)
 
     def prove(self, folder: Path, request: Request) -> artifact.Proof:
         """Run the artifact in `folder` against the float32 network.
@@ -388,8 +419,18 @@ class Outcome:
     first_error: EdgesrError | None
 
 
-def convert_all(session: Session, planned: Iterable[Planned], out: Path, limit: verify.Limit | None = None) -> Outcome:
-    """Convert one request after another; one that fails does not stop the rest. `limit`: see Session.convert."""
+def convert_all(
+    session: Session,
+    planned: Iterable[Planned],
+    out: Path,
+    limit: verify.Limit | None = None,
+    *,
+    advise: bool = False,
+) -> Outcome:
+    """Convert one request after another; one that fails does not stop the rest.
+
+    `limit`: see Session.convert. `advise`: say how fast INT8 is here against float.
+    """
     rows: list[report.Row] = []
     first_error: EdgesrError | None = None
     for item in planned:
@@ -397,6 +438,9 @@ def convert_all(session: Session, planned: Iterable[Planned], out: Path, limit: 
         try:
             targets.find(item.request.target).check(item.request)
             rows.append(session.convert(item.request, out, limit))
+            said = session.advise(item.request, out / rows[-1].slug) if advise else None
+            if said is not None:
+                session.listener.say(f"  {said}")
         except EdgesrError as error:
             seconds, kind = time.perf_counter() - start, session.loaded.provenance.kind
             impossible = item.optional and isinstance(error, Unsupported | MissingExtra)

@@ -41,9 +41,9 @@ def choose_float(graph: fx.GraphModule, crops: list[Tensor], most: float) -> tup
     rounded = {name_of(conv): conv for conv in convolutions(graph)}
     chosen: list[str] = []
     left = most
-    total = sum(_error(graph, conv, rounded, flows) for conv in rounded.values())
+    total = sum(saving(graph, conv, rounded, flows) for conv in rounded.values())
     while True:
-        gains = {name: _error(graph, conv, rounded, flows) for name, conv in rounded.items() if shares[name] <= left}
+        gains = {name: saving(graph, conv, rounded, flows) for name, conv in rounded.items() if shares[name] <= left}
         gains = {name: gain for name, gain in gains.items() if gain / total > shares[name]}
         if not gains:
             return tuple(chosen)
@@ -53,7 +53,7 @@ def choose_float(graph: fx.GraphModule, crops: list[Tensor], most: float) -> tup
         del rounded[best]
 
 
-def _error(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows: Mapping[Node, Flow]) -> float:
+def saving(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows: Mapping[Node, Flow]) -> float:
     """What is saved if `conv` is taken out of `rounded`: mean squared error of the output, of values in [0, 1]."""
     source = source_of(conv)
     sources = [source_of(other) for other in rounded.values()]

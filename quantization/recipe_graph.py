@@ -65,7 +65,11 @@ def apply(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: A
 
     Raises ArtifactError if the recipe is not for a network of this structure.
     """
-    prepared = unrounded(recipe, network, example, dynamic_shapes)
+    return rounded(recipe, unrounded(recipe, network, example, dynamic_shapes), example)
+
+
+def rounded(recipe: Recipe, prepared: fx.GraphModule, example: Tensor) -> fx.GraphModule:
+    """The converted PT2E graph of what `unrounded` gave, which is used up."""
     with stage("quantize"), torch.no_grad():
         names = [name_of(conv) for conv in convolutions(prepared)]
         observed = prepare_pt2e(prepared, FromRecipe(recipe.facts.layers))
@@ -83,6 +87,12 @@ def apply(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: A
 def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
     """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
     prepared = prepare(network, example, dynamic_shapes)
+    take_numbers(recipe, prepared)
+    return prepared
+
+
+def take_numbers(recipe: Recipe, prepared: fx.GraphModule) -> None:
+    """Put the weights and factors of `recipe` into a prepared float graph. Raises ArtifactError if they do not fit."""
     _check_fits(recipe, prepared)
     with torch.no_grad():
         for conv in convolutions(prepared):
@@ -93,7 +103,6 @@ def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shape
                 bias.copy_(recipe.tensors[f"{name}.bias"])
         for node in factors(prepared):
             tensor_of(prepared, node.args[1]).copy_(recipe.tensors[_factor_name(node)])
-    return prepared
 
 
 def _values(tensors: Mapping[str, Tensor], name: str) -> Tensor:

@@ -17,6 +17,7 @@ from edgesr.types import Request
 
 if TYPE_CHECKING:
     from edgesr.quantization.graph import Report
+    from edgesr.quantization.layers_report import Explanation
     from edgesr.quantization.recipe import Found, Recipe
     from edgesr.quantization.settings import Settings
     from edgesr.quantization.unfinished import Unfinished
@@ -86,6 +87,16 @@ class Source:
         assert self.calibration is not None, "checked by the caller"
         example, sides = example_input(), free_sides()
         return find_recipe(self.network, self.calibration, settings, example, sides, report, unfinished)
+
+    def explain(self, report: "Report") -> "Explanation":
+        """What the recipe does to every convolution, on calibration crops. Raises Unsupported without those."""
+        from edgesr.quantization.layers_report import explain
+        from edgesr.targets.export import example_input, free_sides
+
+        assert self.recipe is not None, "an argument of the caller"
+        if self.calibration is None:
+            raise Unsupported(f"Explaining a recipe needs calibration images; give {self.name} low-resolution photos.")
+        return explain(self.recipe, self.network, self.calibration, example_input(), free_sides(), report)
 
     @functools.cached_property
     def float_onnx(self) -> bytes:

@@ -14,9 +14,9 @@ onnx = pytest.importorskip("onnx", reason="needs edgesr[export]")
 pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
 
 from edgesr.bench import forms as bench  # noqa: E402
-from edgesr.bench.interleave import Plan, Samples, interleave, speedup  # noqa: E402
 from edgesr.bench.official import PlainSource, official  # noqa: E402
 from edgesr.errors import EdgesrError, OutputError, Unsupported  # noqa: E402
+from edgesr.interleave import Plan, Samples, interleave, speedup  # noqa: E402
 from edgesr.models import bsrn, plainusr  # noqa: E402
 
 torch.set_num_threads(1)

@@ -23,14 +23,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from edgesr.bench.interleave import CLOCKS, Clock, Plan, Ratio, Samples, interleave, speedup
 from edgesr.bench.official import PlainSource, official, plain_conversion
 from edgesr.datasets import generated_pictures
 from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError, OutputError, WeightsError
+from edgesr.interleave import CLOCKS, Clock, Plan, Ratio, Samples, interleave, speedup
 from edgesr.models.registry import find
 from edgesr.models.weights import load
 from edgesr.quantization.calibration import from_images
+from edgesr.quantization.recipe import Facts, Recipe
+from edgesr.quantization.settings import EFFORTS, Settings
 from edgesr.quantization.toolchain import stage
 from edgesr.runner import Array, Runner
 from edgesr.runner.contract import InputRule
@@ -54,6 +56,8 @@ OPSETS = {"opset 18": 18, "opset 20": 20}
 OFFICIAL: tuple[str, ...] = ("official", "opset 18")
 OFFICIALS: tuple[tuple[str, ...], ...] = (OFFICIAL, ("official", "opset 20"))
 ROUNDED_OUTSIDE = "uint8_by_numpy"
+RECIPE = "recipe"
+"""INT8 as a contract leaves it: equalized, part of it in float. Not fitted, which changes numbers and no speed."""
 FLOAT_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("fp32", "fp16")}
 """Of other targets only fp32 is timed. OpenVINO computes fp16 artifacts in bfloat16 where the CPU has it."""
 ONNX_TARGETS = ("onnxruntime", "openvino")
@@ -130,13 +134,16 @@ class Subject:
         return PlainSource(network, SIZE, opset, name=self.spec.name, scale=SCALE, min_side_px=least)
 
     def _ours(self, forms: tuple[str, ...]) -> Source:
-        return Source(
-            self._network(forms),
-            name=self.spec.name,
-            scale=SCALE,
-            min_side_px=self.spec.min_side_px,
-            calibration=from_images(generated_pictures(4, 128), count=4, side_px=64),
-        )
+        calibration = from_images(generated_pictures(4, 128), count=4, side_px=64)
+        network, least = self._network(forms), self.spec.min_side_px
+        source = Source(network, name=self.spec.name, scale=SCALE, min_side_px=least, calibration=calibration)
+        if RECIPE not in forms:
+            return source
+        settings = Settings(EFFORTS[1].float_work)
+        found = source.find_recipe(settings, lambda step, done, total: None)
+        facts = Facts(self.spec.name, SCALE, self.weights, {}, asdict(settings), found.layers, found.notes)
+        recipe = Recipe(facts, found.tensors)
+        return Source(network, name=self.spec.name, scale=SCALE, min_side_px=least, recipe=recipe)
 
     def _network(self, forms: tuple[str, ...]) -> nn.Module:
         network = self.folded
@@ -163,6 +170,7 @@ class Subject:
                 for forms in self._combinations(target):
                     yield Variant(target, precision, forms)
             yield Variant(target, "int8", self.taken(target))
+            yield Variant(target, "int8", (*self.taken(target), RECIPE))
 
     def _combinations(self, target: str) -> Iterator[tuple[str, ...]]:
         taken = self.taken(target)
@@ -283,9 +291,9 @@ def summarize(subject: Subject, samples: dict[Variant, Samples], skipped: dict[s
             continue
         if variant.precision != "int8" and variant != taken and len({*variant.forms} ^ {*taken.forms}) == 2:
             choices.append(compare(taken, variant))
-        whole = variant._replace(precision="int8")
-        if variant == taken and variant != whole and whole in samples:
-            int8.append(compare(whole, variant))
+        if variant == taken and variant.precision != "int8":
+            wholes = [variant._replace(precision="int8", forms=(*taken.forms, *more)) for more in ((), (RECIPE,))]
+            int8 += [compare(whole, variant) for whole in wholes if whole in samples]
     return ModelResult(subject.spec.name, subject.weights, tuple(rows), tuple(choices), tuple(int8), skipped)
 
 
