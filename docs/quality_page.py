@@ -73,6 +73,23 @@ They search for less: a recipe takes more time and keeps a few convolutions in f
 what the tools' own settings cost on these networks, not what a search for better ones could get out of the tools."""
 
 
+def readme_block(records: Mapping[str, Rows]) -> str:
+    """For README.md: a line per network, in the two runtimes of a laptop, beside the peers' defaults."""
+    shown, peers = ("onnxruntime", "openvino"), ("nncf", "ort")
+    header = ["INT8", *shown, "worst image", "INT8 work", *(f"{TITLES[name]} default" for name in peers)]
+    lines = []
+    for model, rows in records.items():
+        proofs = {name: proof_of(row) for name, row in rows.items() if row["proof"]}
+        worst = max(lost(proofs[name])[1] for name in shown)
+        drops = (f"{lost(proofs[name])[0]:+.3f}" for name in shown)
+        theirs = (f"{lost(proofs[name])[0]:+.2f}" if name in proofs else absent(rows, name) for name in peers)
+        share = percent(rows[shown[0]]["recipe_int8_macs"])
+        lines.append([f"`{model}`", *drops, f"{worst:+.2f}", share, *theirs])
+    sets = next(sets_of(row) for rows in records.values() for row in rows.values() if row["proof"])
+    note = f"Loss of luma PSNR against float32 in dB, mean over the sets {sets}; x4, official weights."
+    return f"{table(header, lines, right=1)}\n\n{note}"
+
+
 def overview(records: Mapping[str, Rows]) -> str:
     """A line per network: our loss in every runtime, whether the contract is kept, and the peers' loss."""
     note = (

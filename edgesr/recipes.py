@@ -86,9 +86,17 @@ class Candidates:
         self._listener.say(f"Quantizing {spec.name}: {name} ...")
         unfinished = kept.unfinished(place)
         job = QuantizeJob(self._source, settings, unfinished)
-        found = isolation.run(run_quantization, job, self._listener, self._timeout_s).value
+        finished = isolation.run(run_quantization, job, self._listener, self._timeout_s)
+        found = finished.value
         facts = Facts(
-            spec.name, spec.scale, sha256, dict(self._calibration), asdict(settings), found.layers, found.notes
+            spec.name,
+            spec.scale,
+            sha256,
+            dict(self._calibration),
+            asdict(settings),
+            found.layers,
+            found.notes,
+            seconds=round(finished.seconds, 1),
         )
         recipe = Recipe(facts, found.tensors)
         kept.keep(recipe, place)

@@ -48,7 +48,7 @@ class Layer:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
-    `settings`: how it was made; `notes`: figures and reasons, for a person.
+    `settings`: how it was made; `notes`: figures and reasons, for a person; `seconds`: what that took.
     """
 
     model: str
@@ -58,6 +58,7 @@ class Facts:
     settings: Mapping[str, Any]
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
+    seconds: float | None = None
     schema: int = SCHEMA
 
     @property

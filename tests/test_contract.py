@@ -1,5 +1,6 @@
 """The INT8 contract: what may be lost is said before, measured in the runtime, and kept or refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 
-from edgesr import datasets  # noqa: E402
+from edgesr import advice, datasets  # noqa: E402
 from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
 from edgesr.errors import ArtifactError, QualityError  # noqa: E402
+from edgesr.interleave import Ratio  # noqa: E402
 from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.settings import EFFORTS, Settings  # noqa: E402
@@ -68,8 +70,11 @@ def test_a_recipe_is_made_once_and_serves_targets_that_do_not_run_here(tmp_path:
     """The contract of such a target is judged by the graph in torch; the next session finds the recipe again."""
     planned = plan(MODEL, 4, ["executorch-vulkan", "onnxruntime"], ["int8"])
     first, second = Heard(), Heard()
-    outcome = convert_all(Session(MODEL, int8=True, listener=first), planned, tmp_path, LOOSE)
+    outcome = convert_all(Session(MODEL, int8=True, listener=first), planned, tmp_path, LOOSE, advise=True)
     assert outcome.first_error is None
+    advised = [text.strip() for text in first.said if "on this machine" in text]
+    assert len(advised) == 1, "only ONNX Runtime runs here"
+    assert re.match(r"onnxruntime: on this machine INT8 runs at (only )?\d\.\d\d times the speed of fp16", advised[0])
     manifests = [read_manifest(tmp_path / row.slug) for row in outcome.rows]
     assert [manifest.proof is None for manifest in manifests] == [True, False]
     assert manifests[0].recipe == manifests[1].recipe
@@ -100,6 +105,19 @@ def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
     Image.fromarray(pair.low).save(tmp_path / "judge.png")
     Session(MODEL, calib=tmp_path, int8=True, listener=heard)
     assert any("Warning: 1 of 6 calibration images" in text for text in heard.said)
+
+
+def test_float_is_advised_where_it_is_surely_faster() -> None:
+    assert "take --precision fp16" in advice.sentence("openvino", "fp16", (64, 96), Ratio(0.9, 0.85, 0.95))
+    assert "96x64 input" in advice.sentence("openvino", "fp16", (64, 96), Ratio(0.9, 0.85, 0.95))
+    for ratio in (Ratio(0.98, 0.9, 1.05), Ratio(1.5, 1.4, 1.6)):
+        assert "take" not in advice.sentence("openvino", "fp16", (64, 96), ratio)
+    assert {target: advice.rival(target) for target in ("openvino", "executorch", "coreml", "executorch-vulkan")} == {
+        "openvino": "fp16",
+        "executorch": "fp32",
+        "coreml": None,
+        "executorch-vulkan": None,
+    }
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def test_the_page_of_targets_is_what_the_generator_writes() -> None:
 
 
 def test_readme_shows_the_same_int8_figures() -> None:
-    assert generate.int8_block(ROWS) in (ROOT / "README.md").read_text()
+    assert quality_page.readme_block(RECORDS) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("model", MODELS)
