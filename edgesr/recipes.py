@@ -96,6 +96,7 @@ class Candidates:
             asdict(settings),
             found.layers,
             found.notes,
+            found.range_splits,
             seconds=round(finished.seconds, 1),
         )
         recipe = Recipe(facts, found.tensors)

@@ -6,7 +6,7 @@
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import prepare
 from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
+from edgesr.quantization.range_split import last_split, split_ranges
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
 from edgesr.quantization.recipe_graph import layers_of, tensors_of
@@ -117,22 +118,32 @@ def find_recipe(
         if round_ == 0:
             kept_float = choose_float(prepared, few, settings.float_work)
     report("equalize", ROUNDS, ROUNDS)
+    bounds = last_split(prepared, few, kept_float) if settings.split_last else {}
+    prepared = split_ranges(prepared, bounds, example, dynamic_shapes)
     _check_equal(_output(prepared, photos[0]), exact)
-    with stage("quantize"):
-        quantizer = ConvolutionQuantizer("inputs+outputs", lambda _: SensitiveObserver, kept_float)
-        observed = prepare_pt2e(copy.deepcopy(prepared), quantizer)
-    _observe_errors(observed, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
-    with stage("quantize"):
-        graph = convert_pt2e(observed)
+    graph = with_ranges(prepared, kept_float, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
     if settings.fit is not None:
         fitted = functools.partial(report, "fit")
         reconstruct(graph, prepared, calibration.photos, settings.fit, fitted, unfinished)
     round_biases(graph)
-    return Found(
-        layers=layers_of(graph, prepared, work_shares(prepared, example)),
-        tensors=tensors_of(graph, prepared),
-        notes=tuple(notes),
-    )
+    layers = layers_of(graph, prepared, work_shares(prepared, example))
+    return Found(layers, tensors_of(graph, prepared), tuple(notes), bounds)
+
+
+def with_ranges(
+    prepared: fx.GraphModule, kept_float: Collection[str], photos: list[Tensor], rare: list[Tensor], progress: Progress
+) -> fx.GraphModule:
+    """The converted PT2E graph of a prepared one, weights rounded to nearest.
+
+    `photos`, `rare`: crops, each float32 (1, 3, H, W) in [0, 1], from which ranges are taken (SensitiveObserver).
+    """
+    with stage("quantize"):
+        quantizer = ConvolutionQuantizer("inputs+outputs", lambda _: SensitiveObserver, kept_float)
+        observed = prepare_pt2e(copy.deepcopy(prepared), quantizer)
+    _observe_errors(observed, photos, rare, progress)
+    with stage("quantize"):
+        converted: fx.GraphModule = convert_pt2e(observed)
+    return converted
 
 
 @torch.no_grad()

@@ -38,13 +38,14 @@ def prepare(network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.Grap
     with `network`. Equal to it up to the order of sums.
     """
     with stage("prepare"), torch.no_grad():
-        graph = _export(network, example, dynamic_shapes)
+        graph = exported(network, example, dynamic_shapes)
         separate_image_channels(graph)
         insert_factors(graph, shapes_of(graph, example))
-        return _export(graph, example, dynamic_shapes)
+        return exported(graph, example, dynamic_shapes)
 
 
-def _export(network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
+def exported(network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
+    """The ATen graph of `network`, in memory of its own."""
     graph = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes).module()
     assert isinstance(graph, fx.GraphModule)
     without_guards(graph)
@@ -175,7 +176,7 @@ def _split_outputs(graph: fx.GraphModule, first: Node, split: Node) -> None:
         rows = slice(start, start + size)
         start += size
         with graph.graph.inserting_before(split):
-            made[index] = _convolution(graph, first, index, source_of(first), weight[rows], _part(bias, rows))
+            made[index] = convolution_like(graph, first, index, source_of(first), weight[rows], _part(bias, rows))
     for part in list(split.users):
         assert isinstance(part.args[1], int)
         part.replace_all_uses_with(made[part.args[1]])
@@ -193,8 +194,8 @@ def _split_inputs(graph: fx.GraphModule, last: Node, concat: Node) -> None:
     weight, bias = weight_of(graph, last), bias_of(graph, last)
     with graph.graph.inserting_before(last):
         joined = others[0] if len(others) == 1 else graph.graph.call_function(CONCAT, (others, 1))
-        features = _convolution(graph, last, 0, joined, weight[:, :-width], bias)
-        passed = _convolution(graph, last, 1, image, weight[:, -width:], None)
+        features = convolution_like(graph, last, 0, joined, weight[:, :-width], bias)
+        passed = convolution_like(graph, last, 1, image, weight[:, -width:])
         total = graph.graph.call_function(ADD, (features, passed))
     last.replace_all_uses_with(total)
 
@@ -203,8 +204,8 @@ def _part(bias: Tensor | None, rows: slice) -> Tensor | None:
     return None if bias is None else bias[rows]
 
 
-def _convolution(
-    graph: fx.GraphModule, like: Node, index: int, source: Node, weight: Tensor, bias: Tensor | None
+def convolution_like(
+    graph: fx.GraphModule, like: Node, index: int, source: Node, weight: Tensor, bias: Tensor | None = None
 ) -> Node:
     """Part `index` of the convolution `like`: its stride, padding and name, other weights."""
     name = f"{name_of(like)}_{index}".replace(".", "_")

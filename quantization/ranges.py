@@ -101,11 +101,14 @@ class SensitiveObserver(ObserverBase):  # type: ignore[misc]
         """Whether the next tensors are of an extreme."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.requires_grad:
-            values, kept = x.detach(), self.extremes if self.extreme else self.photos
-            hook: Any = x.register_hook
-            hook(lambda gradient: kept.append(_sampled(values, gradient)))
-        return x
+        if not x.requires_grad:
+            return x
+        values, kept = x.detach(), self.extremes if self.extreme else self.photos
+        # A view: what reads the tensor unrounded must not count.
+        seen = x.view_as(x)
+        hook: Any = seen.register_hook
+        hook(lambda gradient: kept.append(_sampled(values, gradient)))
+        return seen
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """(scale (1,) float32, zero point (1,) int64)."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class Layer:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
-    `settings`: how it was made; `notes`: figures and reasons, for a person; `seconds`: what that took.
+    `settings`: how it was made; `notes`: figures and reasons, for a person; `range_splits`: convolutions
+    whose input is split, with the largest value inside (edgesr.quantization.range_split); `seconds`: to make it.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Facts:
     settings: Mapping[str, Any]
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
+    range_splits: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     schema: int = SCHEMA
 
@@ -86,6 +88,7 @@ class Found:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...]
+    range_splits: Mapping[str, float] = field(default_factory=dict)
 
 
 def save(recipe: Recipe, path: Path) -> None:
@@ -135,6 +138,9 @@ def _facts(path: Path, raw: dict[str, Any]) -> Facts:
     for layer in facts.layers:
         if any(not _usable(grid) for grid in (layer.reads, layer.writes) if grid is not None):
             raise ArtifactError(f"{path}: {layer.name:.80} has a step or zero point that is none of uint8.")
+    for name, bound in facts.range_splits.items():
+        if not (math.isfinite(bound) and bound > 0):
+            raise ArtifactError(f"{path}: the range of {name:.80} is split at {bound}; that must be above 0.")
     return facts
 
 

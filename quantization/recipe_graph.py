@@ -27,6 +27,7 @@ from edgesr.quantization.prepared import (
     weight_of,
 )
 from edgesr.quantization.quantizer import WEIGHT
+from edgesr.quantization.range_split import split_ranges
 from edgesr.quantization.recipe import Grid, Layer, Recipe
 from edgesr.quantization.reconstruction import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE
 from edgesr.quantization.toolchain import stage
@@ -86,7 +87,9 @@ def rounded(recipe: Recipe, prepared: fx.GraphModule, example: Tensor) -> fx.Gra
 
 def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
     """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
-    prepared = prepare(network, example, dynamic_shapes)
+    prepared = split_ranges(
+        prepare(network, example, dynamic_shapes), recipe.facts.range_splits, example, dynamic_shapes
+    )
     take_numbers(recipe, prepared)
     return prepared
 

@@ -11,27 +11,34 @@ class Fit:
     flat: part of one colour.
     """
 
-    steps: int = 600
+    steps: int = 300
     batch: int = 8
     side_px: int = 48
     rate: float = 1e-4
     step_rate: float = 5e-3
     zero_point_rate: float = 0.1
     warmup: int = 20
-    extremes: float = 0.05
-    faded: float = 0.0
-    flat: float = 0.0
+    extremes: float = 0.1
+    faded: float = 0.1
+    flat: float = 0.02
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves weights as
-    equalization left them, rounded to nearest."""
+    equalization left them, rounded to nearest. split_last: read what the last convolution reads with more than 8 bits,
+    for a seventh to a fifth more work (edgesr.quantization.range_split)."""
 
     float_work: float = 0.02
     fit: Fit | None = None
+    split_last: bool = False
 
 
-EFFORTS = (Settings(), Settings(0.05, Fit()), Settings(0.10, Fit()))
-"""Tried in turn until a contract holds: ranges and equalization, then weights fitted too, then more in float."""
+EFFORTS = (
+    Settings(),
+    Settings(0.05, Fit()),
+    Settings(0.10, Fit(steps=1000), split_last=True),
+)
+"""Tried in turn until a contract holds: ranges and equalization; weights fitted too; fitted longer, with more in float
+and more than 8 bits where it counts most."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from torch import fx
 
@@ -153,6 +154,17 @@ def _mean(graph: Lowering, node: fx.Node) -> Tensor:
     return graph.emit("MEAN", inputs, node, "float32", options)
 
 
+def _clamp(graph: Lowering, node: fx.Node) -> Tensor:
+    source, low, high = arguments(node, 3)
+    if low is None or high is None:
+        raise ConversionError("lower", f"{node.name} clamps on one side; only clamping on both has a rule")
+    ends = [graph.file.constant(f"{node.name}_{end}", np.full((1, 1, 1, 1), end, np.float32)) for end in (high, low)]
+    below = graph.file.tensor(f"{node.name}_below", nhwc(node))
+    options = schema.MaximumMinimumOptionsT()
+    below = graph.file.operator("MINIMUM", [graph.plain(source), ends[0]], below, options)
+    return graph.emit("MAXIMUM", [below, ends[1]], node, "float32", options)
+
+
 def _square(graph: Lowering, node: fx.Node) -> Tensor:
     if len(node.args) > 1 and node.args[1] != 2:
         raise ConversionError("lower", f"{node.name} raises to the power {node.args[1]}; only squares have a rule")
@@ -202,6 +214,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten.sub.Tensor": _binary("SUB"),
         "aten.mul.Tensor": _binary("MUL"),
         "aten.div.Tensor": _binary("DIV"),
+        "aten.clamp.default": _clamp,
         "aten.square.default": _square,
         "aten.pow.Tensor_Scalar": _square,
         "aten.mean.dim": _mean,

@@ -45,7 +45,7 @@ from edgesr.types import Request  # noqa: E402
 
 torch.set_num_threads(1)
 
-QUICK = Settings(0.1, Fit(steps=12, batch=2, side_px=32, warmup=2))
+QUICK = Settings(0.1, Fit(steps=12, batch=2, side_px=32, warmup=2, extremes=0.2, faded=0.2, flat=0.2))
 X = photo(9, 40, 48)
 
 LEAST_AGREEMENT_DB = {"ncnn": 25, "tensorrt": 25, "openvino": 35}
@@ -65,7 +65,16 @@ def crops(name: str) -> list[Any]:
 @functools.cache
 def found(name: str, settings: Settings = QUICK) -> Recipe:
     made = source(name).find_recipe(settings, lambda step, done, total: None)
-    facts = Facts(name, SCALE, "0" * 64, {"fingerprint": "f"}, dataclasses.asdict(settings), made.layers, made.notes)
+    facts = Facts(
+        name,
+        SCALE,
+        "0" * 64,
+        {"fingerprint": "f"},
+        dataclasses.asdict(settings),
+        made.layers,
+        made.notes,
+        made.range_splits,
+    )
     return Recipe(facts, made.tensors)
 
 

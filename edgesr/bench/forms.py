@@ -141,7 +141,9 @@ class Subject:
             return source
         settings = Settings(EFFORTS[1].float_work)
         found = source.find_recipe(settings, lambda step, done, total: None)
-        facts = Facts(self.spec.name, SCALE, self.weights, {}, asdict(settings), found.layers, found.notes)
+        facts = Facts(
+            self.spec.name, SCALE, self.weights, {}, asdict(settings), found.layers, found.notes, found.range_splits
+        )
         recipe = Recipe(facts, found.tensors)
         return Source(network, name=self.spec.name, scale=SCALE, min_side_px=least, recipe=recipe)
 

@@ -217,6 +217,7 @@ RULES: Mapping[str, Rule] = {
     "Split": Rule(frozenset(), _split),
     "BinaryOp": Rule(frozenset({0, 1, 2}), _binary, inputs=None),
     "UnaryOp": Rule(frozenset({0}), _unary),
+    "Clip": Rule(frozenset({0, 1}), _same),
     "Sigmoid": Rule(frozenset(), _same),
     "GELU": Rule(frozenset({0}), _gelu),
     "Reduction": Rule(frozenset(MEAN_OF_IMAGE), _mean),
