@@ -26,6 +26,7 @@ from edgesr.artifact import Proof, file_sha256, read_manifest
 from edgesr.errors import EdgesrError, MissingExtra
 from edgesr.pipeline import CROPS_FOR_RECIPES, Session, convert_all, plan
 from edgesr.quantization.calibration import Calibration, from_images
+from edgesr.quantization.recipe import Facts
 from edgesr.report import Status
 from edgesr.terminal import Terminal
 from edgesr.verify import lost
@@ -149,12 +150,19 @@ def run_target(session: Session, target: str, recipe: Path) -> Record:
         tools=manifest.toolchain,
         calibration=facts.calibration,
         weights=row.weights,
-        settings=f"recipe, in float: {', '.join(facts.kept_float) or 'nothing'}",
+        settings=settings_of(facts),
         int8_macs=row.int8_share,
         recipe_int8_macs=round(facts.integer_share, 4),
         on_flat=deviation,
         proof=manifest.proof,
     )
+
+
+def settings_of(facts: Facts) -> str:
+    """How the recipe was made, in words for the page."""
+    took = "" if facts.seconds is None else f" whose last effort took {facts.seconds / 60:.1f} minutes"
+    split = "" if not facts.range_splits else f"; in two parts: the range that {', '.join(facts.range_splits)} reads"
+    return f"recipe{took}; in float: {', '.join(facts.kept_float) or 'nothing'}{split}"
 
 
 def run_peer(session: Session, name: str, photos: Photos) -> Record:

@@ -14,7 +14,10 @@ from edgesr import advice, datasets  # noqa: E402
 from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
 from edgesr.errors import ArtifactError, QualityError  # noqa: E402
 from edgesr.interleave import Ratio  # noqa: E402
+from edgesr.models.files import sha256_of, shipped_file  # noqa: E402
+from edgesr.models.registry import SPECS, ModelSpec  # noqa: E402
 from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
+from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.settings import EFFORTS, Settings  # noqa: E402
 from edgesr.verify import Limit, check_limit, lost  # noqa: E402
@@ -65,12 +68,22 @@ def test_efforts_only_grow() -> None:
     assert all(effort.fit is not None for effort in EFFORTS[1:])
 
 
+def save_pictures(folder: Path) -> None:
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    for index, picture in enumerate(datasets.generated_pictures(5, 64)):
+        Image.fromarray(picture).save(folder / f"{index}.png")
+
+
 @pytest.mark.timeout(600)
 def test_a_recipe_is_made_once_and_serves_targets_that_do_not_run_here(tmp_path: Path) -> None:
     """The contract of such a target is judged by the graph in torch; the next session finds the recipe again."""
     planned = plan(MODEL, 4, ["executorch-vulkan", "onnxruntime"], ["int8"])
-    first, second = Heard(), Heard()
-    outcome = convert_all(Session(MODEL, int8=True, listener=first), planned, tmp_path, LOOSE, advise=True)
+    first, second, calib = Heard(), Heard(), tmp_path / "calib"
+    save_pictures(calib)
+    session = Session(MODEL, calib=calib, int8=True, listener=first)
+    outcome = convert_all(session, planned, tmp_path, LOOSE, advise=True)
     assert outcome.first_error is None
     advised = [text.strip() for text in first.said if "on this machine" in text]
     assert len(advised) == 1, "only ONNX Runtime runs here"
@@ -79,10 +92,34 @@ def test_a_recipe_is_made_once_and_serves_targets_that_do_not_run_here(tmp_path:
     assert [manifest.proof is None for manifest in manifests] == [True, False]
     assert manifests[0].recipe == manifests[1].recipe
     assert [text for text in first.said if text.startswith("Quantizing")] == [f"Quantizing {MODEL}: effort 1 of 3 ..."]
-    Session(MODEL, int8=True, listener=second).quantize(LOOSE)
+    Session(MODEL, calib=calib, int8=True, listener=second).quantize(LOOSE)
     assert [text.split(" (")[0] for text in second.said if text.startswith("Quantizing")] == [
         f"Quantizing {MODEL}: effort 1 of 3, made before"
     ]
+
+
+SHIPPED = [spec for spec in SPECS if shipped_file(spec) is not None]
+
+
+@pytest.mark.parametrize("spec", SHIPPED, ids=[spec.key for spec in SHIPPED])
+def test_weights_in_the_package_bring_a_recipe_for_them_alone(spec: ModelSpec) -> None:
+    weights = shipped_file(spec)
+    assert weights is not None
+    found = kept.shipped(spec, sha256_of(weights))
+    assert found is not None, "made by the weights that were there before? See CONTRIBUTING.md"
+    assert (found.facts.model, found.facts.scale) == (spec.name, spec.scale)
+    assert kept.shipped(spec, "0" * 64) is None
+
+
+def test_the_recipe_in_the_package_keeps_the_default_contract_at_once(tmp_path: Path) -> None:
+    heard = Heard()
+    (item,) = plan(MODEL, 4, ["onnxruntime"], ["int8"])
+    outcome = convert_all(Session(MODEL, int8=True, listener=heard), [item], tmp_path, Limit())
+    assert outcome.first_error is None
+    assert not any(text.startswith("Quantizing") for text in heard.said)
+    proof = read_manifest(tmp_path / outcome.rows[0].slug).proof
+    assert proof is not None
+    assert Limit().holds(proof)
 
 
 def test_a_contract_that_cannot_be_kept_says_the_best_that_was_reached(
@@ -99,8 +136,7 @@ def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
     from PIL import Image
 
     heard = Heard()
-    for index, picture in enumerate(datasets.generated_pictures(5, 64)):
-        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+    save_pictures(tmp_path)
     pair = next(iter(datasets.built_in_set(4)))
     Image.fromarray(pair.low).save(tmp_path / "judge.png")
     Session(MODEL, calib=tmp_path, int8=True, listener=heard)
