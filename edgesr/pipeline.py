@@ -291,8 +291,9 @@ class Session:
         found = datasets.calibration_images(calib, self.spec.scale)
         if found.generated:
             self.listener.say(
-                "No calibration images given: INT8 ranges come from generated pictures and will be worse "
-                "than from photos. Give low-resolution photos with --calib DIR (DIV2K's official layout is recognised)."
+                "No calibration images given: INT8 comes from the recipe that the weights in the package bring, or else is "
+                "quantized on generated pictures, which is worse than on photos. Give low-resolution photos with --calib "
+                "DIR (DIV2K's official layout is recognised)."
             )
         judged = {pixels_sha256(image) for images in self.sets for pair in images for image in (pair.low, pair.high)}
         shared = sum(pixels_sha256(image) in judged for image in found.images)
