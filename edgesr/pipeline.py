@@ -291,8 +291,8 @@ class Session:
         found = datasets.calibration_images(calib, self.spec.scale)
         if found.generated:
             self.listener.say(
-                "No calibration images given: INT8 comes from the recipe that the weights in the package bring, or else is "
-                "quantized on generated pictures, which is worse than on photos. Give low-resolution photos with --calib "
+                "No calibration images given: INT8 comes from the recipe that the weights in the package bring, or "
+                "else from generated pictures, which are worse than photos. Give low-resolution photos with --calib "
                 "DIR (DIV2K's official layout is recognised)."
             )
         judged = {pixels_sha256(image) for images in self.sets for pair in images for image in (pair.low, pair.high)}

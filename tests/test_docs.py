@@ -69,6 +69,6 @@ def test_a_measured_network_ran_in_the_runtimes_that_readme_shows_and_in_every_p
 @pytest.mark.parametrize("model", RECORDS)
 def test_rows_of_one_network_come_from_one_recipe_one_calibration_and_the_same_images(model: str) -> None:
     rows = RECORDS[model]
-    assert len({rows[name]["made_from"] for name in quality.RUN_HERE}) == 1
+    assert len({rows[name]["made_from"] for name in quality.RUN_HERE if name in rows}) == 1
     assert len({row["calibration"]["fingerprint"] for row in rows.values()}) == 1
     assert len({quality_page.sets_of(row) for row in rows.values()}) == 1
