@@ -439,9 +439,8 @@ def convert_all(
         try:
             targets.find(item.request.target).check(item.request)
             rows.append(session.convert(item.request, out, limit))
-            said = session.advise(item.request, out / rows[-1].slug) if advise else None
-            if said is not None:
-                session.listener.say(f"  {said}")
+            if advise:
+                _advise(session, item.request, out / rows[-1].slug)
         except EdgesrError as error:
             seconds, kind = time.perf_counter() - start, session.loaded.provenance.kind
             impossible = item.optional and isinstance(error, Unsupported | MissingExtra)
@@ -450,6 +449,16 @@ def convert_all(
                 session.listener.say(f"  {report.MARKS['failed']} {error}")
                 first_error = first_error or error
     return Outcome(tuple(rows), first_error)
+
+
+def _advise(session: Session, request: Request, folder: Path) -> None:
+    """An artifact that is made and verified is not lost because its float form cannot be timed."""
+    try:
+        said = session.advise(request, folder)
+    except EdgesrError as error:
+        said = f"{request.target}: INT8 could not be timed against float. {error}"
+    if said is not None:
+        session.listener.say(f"  {said}")
 
 
 def verify_artifact(
