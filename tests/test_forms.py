@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs edgesr[torch]")
 
-from edgesr.bench import interleave  # noqa: E402
+from edgesr import interleave  # noqa: E402
 from edgesr.models import bsrn, plainusr  # noqa: E402
 from edgesr.models.network import Network  # noqa: E402
 from edgesr.targets import forms  # noqa: E402
