@@ -3,7 +3,6 @@ and images to judge, in each tool's own defaults. Each runs in a process of its 
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 import flat
-import numpy as np
 
 from edgesr import verify
 from edgesr.artifact import Proof
 from edgesr.extras import require
 from edgesr.listener import Listener
+from edgesr.metrics import to_input
 from edgesr.runner import Array, Runner
 from edgesr.runner.contract import InputRule
 from edgesr.runner.onnxruntime import OnnxRuntimeRunner
-from edgesr.runner.openvino import HINT, TELEMETRY, OpenVinoRunner, load_openvino
+from edgesr.runner.openvino import HINT, OpenVinoRunner, load_openvino, without_telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +102,10 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
 
 
 def load_nncf() -> ModuleType:
-    """Import nncf without telemetry, which it sends through the package openvino_telemetry unless the user opted out.
-
-    While it is imported that package is hidden, as in `load_openvino`; nncf then uses its own silent stub. The variable
-    is nncf's own switch (nncf/definitions.py, 3.4).
-    """
+    """Import nncf without telemetry. The variable is nncf's own switch (nncf/definitions.py, 3.4)."""
     load_openvino()
     os.environ["NNCF_CI"] = "1"
-    if "nncf" in sys.modules or TELEMETRY in sys.modules:
-        return require("nncf", "peers")
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        return require("nncf", "peers")
-    finally:
-        del sys.modules[TELEMETRY]
+    return without_telemetry("nncf", "peers")
 
 
 def _nncf(network: Network, preset: Callable[[ModuleType], Any]) -> Runner:
@@ -173,8 +162,7 @@ def _input_name(runtime: ModuleType, content: bytes) -> str:
 
 def _inputs(network: Network) -> Iterator[Array]:
     """float32 (1, 3, H, W), RGB in [0, 1]."""
-    for crop in network.crops:
-        yield np.ascontiguousarray(crop.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
+    return (to_input(crop) for crop in network.crops)
 
 
 def _rule(network: Network) -> InputRule:

@@ -34,7 +34,7 @@ from edgesr.verify import lost
 RECORDS = ROOT / "docs" / "quality"
 NAMES = (*RUN_HERE, *peers.PEERS)
 TIMEOUT_S = 7200.0
-"""For one conversion, proof or peer: the reference interpreter needs an hour for a large network on 100 photos."""
+"""For one conversion, proof or peer: the reference interpreter is slow on large networks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from edgesr.doctor import diagnose
 from edgesr.models.registry import SPECS
 from edgesr.runner.opening import RUNTIMES
 from edgesr.targets import TARGETS
+from edgesr.whole_file import write_whole
 
 ROOT = Path(__file__).parent.parent
 SCALE = 4
@@ -27,11 +28,9 @@ def read(folder: Path, model: str) -> dict[str, Any]:
 
 def write(folder: Path, model: str, rows: dict[str, Any], order: Iterable[str]) -> None:
     """The rows named in `order`, in that order, whatever was measured first."""
-    folder.mkdir(exist_ok=True)
     ordered = {name: rows[name] for name in order if name in rows}
-    unfinished = folder / f"{model}.tmp"
-    unfinished.write_text(json.dumps(ordered, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(folder / f"{model}.json")
+    text = json.dumps(ordered, indent=1, allow_nan=False) + "\n"
+    write_whole(folder / f"{model}.json", lambda temporary: temporary.write_text(text, encoding="utf-8"), "Make room.")
 
 
 def machine() -> str:

@@ -4,11 +4,10 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgesr.datasets import generated_pictures
 from edgesr.interleave import Plan, Ratio, interleave, speedup
 from edgesr.listener import Listener
+from edgesr.metrics import to_input
 from edgesr.runner import open_artifact
 from edgesr.runner.opening import RUNTIMES
 from edgesr.targets import TARGETS
@@ -40,7 +39,7 @@ def run_timing(job: TimeJob, listener: Listener) -> Ratio:
     """How many times faster INT8 is."""
     height, width = job.size
     picture = generated_pictures(1, max(job.size))[0][:height, :width]
-    image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+    image = to_input(picture)
     runners = {"int8": open_artifact(job.integer), "float": open_artifact(job.floating)}
     calls = {name: functools.partial(runner, image) for name, runner in runners.items()}
     samples = interleave(calls, PLAN, lambda done, total: listener.progress("time INT8 against float", done, total))

@@ -21,6 +21,7 @@ from edgesr.extras import require
 from edgesr.images import Photo, write_photo
 from edgesr.interleave import Plan, interleave
 from edgesr.listener import Listener
+from edgesr.metrics import to_input
 from edgesr.pipeline import Session, convert_all, plan
 from edgesr.report import Row, decibels
 from edgesr.resize import resize_matlab
@@ -66,7 +67,7 @@ def run(out: Path, listener: Listener) -> tuple[Sequence[Row], dict[str, float],
 
 def interleaved_ms(runners: dict[str, Runner], photo: npt.NDArray[np.uint8], listener: Listener) -> dict[str, float]:
     """Median time of one run over the whole photo."""
-    image = np.ascontiguousarray(photo.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+    image = to_input(photo)
     calls = {slug: functools.partial(runner, image) for slug, runner in runners.items()}
     plan = Plan(ROUNDS, warmup_rounds=1)
     samples = interleave(calls, plan, lambda done, total: listener.progress("time the artifacts", done, total))

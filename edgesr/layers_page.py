@@ -4,9 +4,9 @@ import importlib.metadata
 import json
 import os
 import platform
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from edgesr.errors import OutputError, UsageError
 from edgesr.extras import require
 from edgesr.report import decibels
 from edgesr.verify import lost
+from edgesr.whole_file import write_whole
 
 if TYPE_CHECKING:
     from edgesr.quantization.layers_report import Explanation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 TEMPLATE = "layers_page.html.j2"
 EXTRA = "report"
+ELSEWHERE = "Choose another place with --report."
 PACKAGES = ("edgesr", "torch", "torchao", "numpy")
 """That decide the numbers."""
 
@@ -56,28 +58,17 @@ def check_place(path: Path, recipe: Path) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        raise OutputError(f"Cannot write {path}: {folder.name} is a file. Choose another place with --report.")
+        raise OutputError(f"Cannot write {path}: {folder.name} is a file. {ELSEWHERE}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"Cannot write {path}: {folder.name} is read-only. Choose another place with --report.")
+        raise OutputError(f"Cannot write {path}: {folder.name} is read-only. {ELSEWHERE}")
 
 
 def write(page: Page, path: Path) -> None:
     """Write the rows and then the page, each whole or not at all. Raises OutputError."""
     contents = {rows_of(path): as_json(page), path: as_html(page)}
-    temporary = {target: target.with_name(f".{target.name}.tmp") for target in contents}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for target, text in contents.items():
-            temporary[target].write_text(text, encoding="utf-8")
-        for target, unfinished in temporary.items():
-            unfinished.replace(target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"Cannot write {path}: {reason}. Choose another place with --report.") from error
-    finally:
-        for unfinished in temporary.values():
-            with suppress(OSError):
-                unfinished.unlink()
+    for target, text in contents.items():
+        data = text.encode()
+        write_whole(target, methodcaller("write_bytes", data), ELSEWHERE)
 
 
 def as_json(page: Page) -> str:

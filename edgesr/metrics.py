@@ -26,6 +26,11 @@ _SSIM_SIGMA = 1.5
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
+def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W, 3) uint8 RGB as networks take it: (1, 3, H, W) float32 in [0, 1]."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(PEAK)
+
+
 def to_uint8(rgb: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Floats in [0, 1], any shape and layout, to 8-bit levels: clipped, a half is rounded up.
 

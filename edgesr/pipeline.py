@@ -177,11 +177,12 @@ class Session:
 
     @functools.cached_property
     def _candidates(self) -> Candidates:
+        assert self.images is not None, "a session that was given a recipe has no other candidates"
         return Candidates(
             self.loaded,
             self._source(None, crops=CROPS_FOR_RECIPES),
             self._calibration_entry(CROPS_FOR_RECIPES),
-            use_shipped=self.images is not None and self.images.generated,
+            use_shipped=self.images.generated,
             timeout_s=self.timeout_s,
             listener=self.listener,
         )

@@ -5,7 +5,7 @@ were made before. Each is made in a process of its own (edgesr.isolation); one t
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgesr import isolation
@@ -52,30 +52,27 @@ class Candidates:
         self._loaded, self._source, self._calibration = loaded, source, calibration
         self._timeout_s, self._listener = timeout_s, listener
         shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if use_shipped else None
-        self._shipped = [] if shipped is None else [shipped]
+        self._shipped = 0 if shipped is None else 1
         self._efforts = EFFORTS
-        self._made: list[Recipe] = []
+        self._found: dict[int, Recipe] = {} if shipped is None else {0: shipped}
 
     def __len__(self) -> int:
-        return len(self._shipped) + len(self._efforts)
+        return self._shipped + len(self._efforts)
 
     def __getitem__(self, number: int) -> "Recipe":
         """Found or made on first use."""
-        if number < len(self._shipped):
-            return self._shipped[number]
-        effort = number - len(self._shipped)
-        while len(self._made) <= effort:
-            self._made.append(self._make(self._efforts[len(self._made)], self.name(number)))
-        return self._made[effort]
+        if number not in self._found:
+            self._found[number] = self._make(self._efforts[number - self._shipped], self.name(number))
+        return self._found[number]
 
     def name(self, number: int) -> str:
-        if number < len(self._shipped):
-            return "shipped recipe"
-        return f"effort {number - len(self._shipped) + 1} of {len(self._efforts)}"
+        if number < self._shipped:
+            return "recipe in the package"
+        return f"effort {number - self._shipped + 1} of {len(self._efforts)}"
 
     def _make(self, settings: "Settings", name: str) -> "Recipe":
         from edgesr.quantization import kept
-        from edgesr.quantization.recipe import Facts, Recipe
+        from edgesr.quantization.recipe import recipe_of
 
         spec, sha256 = self._loaded.spec, self._loaded.provenance.sha256
         place = kept.place(spec, sha256, self._calibration, settings)
@@ -87,19 +84,8 @@ class Candidates:
         unfinished = kept.unfinished(place)
         job = QuantizeJob(self._source, settings, unfinished)
         finished = isolation.run(run_quantization, job, self._listener, self._timeout_s)
-        found = finished.value
-        facts = Facts(
-            spec.name,
-            spec.scale,
-            sha256,
-            dict(self._calibration),
-            asdict(settings),
-            found.layers,
-            found.notes,
-            found.range_splits,
-            seconds=round(finished.seconds, 1),
-        )
-        recipe = Recipe(facts, found.tensors)
+        seconds = round(finished.seconds, 1)
+        recipe = recipe_of(finished.value, spec.name, spec.scale, sha256, self._calibration, settings, seconds)
         kept.keep(recipe, place)
         unfinished.remove()
         return recipe

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgesr.artifact import Proof, SetQuality
 from edgesr.errors import DataError, ParityError, QualityError
 from edgesr.listener import Listener
-from edgesr.metrics import colour_shift_255, max_abs_255, psnr_db, to_uint8
+from edgesr.metrics import colour_shift_255, max_abs_255, psnr_db, to_input, to_uint8
 from edgesr.runner import Runner
 from edgesr.types import Precision, Size
 
@@ -181,8 +181,7 @@ def check_limit(proof: Proof, limit: Limit, slug: str) -> None:
 
 def run(network: Network, low: Pixels) -> Pixels:
     """uint8 RGB (h, w, 3) through a network or runner, rounded to uint8. Raises QualityError for NaN."""
-    image = np.ascontiguousarray(low.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
-    output = network(image)
+    output = network(to_input(low))
     if not np.isfinite(output).all():
         raise QualityError("The output holds NaN or infinity: the artifact does not work in this precision. Use fp32.")
     return to_uint8(output[0].transpose(1, 2, 0))

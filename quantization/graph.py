@@ -101,7 +101,8 @@ def find_recipe(
 
     `unfinished`: where the state of the fit is kept and, after an interruption, taken up.
 
-    Equalization, choice of what stays in float, ranges, then reconstruction of the output on the calibration crops.
+    Equalization, choice of what stays in float, split ranges if asked for, ranges, then reconstruction of the output on
+    the calibration crops.
     """
     prepared = prepare(network, example, dynamic_shapes)
     photos = [to_tensor(crop) for crop in calibration.photos]

@@ -2,9 +2,8 @@
 
 x = inside + rest with inside = clamp(x, -c, c): most values lie within c, where the step can be a fraction of what the
 whole range needs, and there the rest is 0, which every grid holds. So conv(x) = conv(inside) + conv(rest), with both
-rounded, loses what a few bits more would lose. What is rounded last, no fitted layer makes up for: of the error that a
-fitted recipe leaves on smooth images, the input of the last convolution alone has a third to two thirds. (Splitting
-outliers off a tensor: Dettmers et al., "LLM.int8()", 2022, there by channels.)
+rounded, loses what a few bits more would lose. No layer that is fitted can make up for what is rounded last, and smooth
+images show it most. (Splitting outliers off a tensor: Dettmers et al., "LLM.int8()", 2022, there by channels.)
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -41,7 +40,7 @@ def last_split(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Colle
     c, in the unit of what they read, with the least error of the output, predicted on `crops`.
     """
     chosen = [conv for conv in _last(graph) if is_dense(conv) and name_of(conv) not in kept_float]
-    return {name_of(conv): _best_bound(source_of(conv), graph, crops) for conv in chosen}
+    return {name_of(conv): _best_bound(graph, source_of(conv), crops) for conv in chosen}
 
 
 def _last(graph: fx.GraphModule) -> list[Node]:
@@ -57,7 +56,7 @@ def _last(graph: fx.GraphModule) -> list[Node]:
     return [conv for conv in found if source_of(conv).op != "placeholder"]
 
 
-def _best_bound(source: Node, graph: fx.GraphModule, crops: Sequence[Tensor]) -> float:
+def _best_bound(graph: fx.GraphModule, source: Node, crops: Sequence[Tensor]) -> float:
     seen = [(passed.values[source], passed.gradients[source].square()) for passed in passes(graph, [source], crops)]
     largest = max(float(values.abs().max()) for values, _ in seen)
     energy = sum(float(squares.sum()) for _, squares in seen)

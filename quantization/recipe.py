@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from edgesr.artifact import file_sha256
-from edgesr.errors import ArtifactError, OutputError
+from edgesr.errors import ArtifactError
+from edgesr.quantization.settings import Settings
+from edgesr.whole_file import write_whole
 
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20
@@ -91,6 +94,30 @@ class Found:
     range_splits: Mapping[str, float] = field(default_factory=dict)
 
 
+def recipe_of(
+    found: Found,
+    model: str,
+    scale: int,
+    weights_sha256: str,
+    calibration: Mapping[str, Any],
+    settings: Settings,
+    seconds: float | None = None,
+) -> Recipe:
+    """What was found, with where it comes from: see Facts."""
+    facts = Facts(
+        model=model,
+        scale=scale,
+        weights_sha256=weights_sha256,
+        calibration=dict(calibration),
+        settings=asdict(settings),
+        layers=found.layers,
+        notes=found.notes,
+        range_splits=found.range_splits,
+        seconds=seconds,
+    )
+    return Recipe(facts, found.tensors)
+
+
 def save(recipe: Recipe, path: Path) -> None:
     """Write `path` (.json) and its numbers beside it (.safetensors), the JSON last. Raises OutputError."""
     from safetensors.torch import save as to_bytes
@@ -99,14 +126,8 @@ def save(recipe: Recipe, path: Path) -> None:
     place = numbers_of(path)
     entry = {"file": place.name, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps({**asdict(recipe.facts), "tensors": entry}, indent=1, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for target, data in ((place, content), (path, text.encode())):
-            temporary = target.with_name(f".{target.name}.tmp")
-            temporary.write_bytes(data)
-            temporary.replace(target)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Choose another place with -o.") from error
+    for target, data in ((place, content), (path, text.encode())):
+        write_whole(target, methodcaller("write_bytes", data), "Choose another place with -o.")
 
 
 def numbers_of(path: Path) -> Path:

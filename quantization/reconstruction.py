@@ -144,7 +144,7 @@ def _part_of_rate(step: int, fit: Fit) -> float:
 class _Rounded(torch.autograd.Function):
     """x rounded to uint8 levels of a learned step and zero point, with the gradients of LSQ (Esser et al., 2020).
 
-    The same as torch._fake_quantize_learnable_per_tensor_affine, in vectorised passes: half of a fit's time was there.
+    The same as torch._fake_quantize_learnable_per_tensor_affine, in vectorised passes: much of a fit's time is here.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ class Fit:
 class Settings:
     """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves weights as
     equalization left them, rounded to nearest. split_last: read what the last convolution reads with more than 8 bits,
-    for a seventh to a fifth more work (edgesr.quantization.range_split)."""
+    for as much more work as that convolution does (edgesr.quantization.range_split)."""
 
     float_work: float = 0.02
     fit: Fit | None = None

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgesr.errors import OutputError
+from edgesr.whole_file import write_whole
+
 KEPT = ("exp_avg", "exp_avg_sq", "step")
 """What Adam remembers of a parameter."""
 
@@ -51,11 +54,9 @@ class Unfinished:
             for parameter in _parameters(optimizer)
             for value in (parameter, *(optimizer.state[parameter][name] for name in KEPT))
         ]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with suppress(OSError, RuntimeError):  # torch.save reports a full disk as RuntimeError
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"values": values, "steps": steps}, temporary)
-            temporary.replace(self.path)
+        state = {"values": values, "steps": steps}
+        with suppress(OutputError):
+            write_whole(self.path, lambda temporary: torch.save(state, temporary), "")
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

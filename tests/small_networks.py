@@ -14,6 +14,7 @@ import torch
 
 from edgesr.models import bsrn, plainusr
 from edgesr.quantization import calibration
+from edgesr.quantization.pixels import to_tensor
 from edgesr.runner import Array, Runner, open_artifact
 from edgesr.targets import convert, find
 from edgesr.targets.source import Source
@@ -30,6 +31,11 @@ NETWORKS: dict[str, Callable[[], Any]] = {
 
 LARGE = {"plainusr-lia": 25.0, "bsrn": 30000.0}
 """`large` of a network that overflows float16: exp(25) is infinite there, and so is the square of what 30000 makes."""
+
+
+LEAST_AGREEMENT_DB = {"ncnn": 25, "tensorrt": 25, "openvino": 35}
+"""Of a target to the quantized graph; 40 elsewhere. ncnn and TensorRT cannot express its roundings, OpenVINO computes
+the rest in bfloat16."""
 
 
 def photo(seed: int, height: int, width: int) -> Array:
@@ -59,6 +65,24 @@ def source(name: str, large: float = 0.0) -> Source:
     images = [(photo(seed, 64, 64)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
     crops = calibration.from_images(images, count=4, side_px=64)
     return Source(network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], calibration=crops)
+
+
+def crops(name: str) -> list[torch.Tensor]:
+    """Those of `source(name)`, each float32 (1, 3, H, W) in [0, 1]."""
+    found = source(name).calibration
+    assert found is not None
+    return [to_tensor(crop) for crop in found.photos]
+
+
+def check_target(network: Source, name: str, target: str, folder: Path, x: Array) -> None:
+    """The target computes what the quantized graph of `network` computes; what runs on devices only is converted."""
+    require_runtime(target)
+    request = Request(name, SCALE, target, "int8", (x.shape[2:],))
+    if find(target).runtime is None:
+        assert convert(network, request, folder).shares["int8_macs"] > 0.8
+        return
+    found_db = psnr_db(make_from(network, folder, request)(x), run(network.quantized, x))
+    assert found_db > LEAST_AGREEMENT_DB.get(target, 40), f"{found_db:.1f} dB"
 
 
 def make_from(network: Source, folder: Path, request: Request) -> Runner:

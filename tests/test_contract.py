@@ -14,6 +14,7 @@ from edgesr import advice, datasets  # noqa: E402
 from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
 from edgesr.errors import ArtifactError, QualityError  # noqa: E402
 from edgesr.interleave import Ratio  # noqa: E402
+from edgesr.metrics import to_input  # noqa: E402
 from edgesr.models.files import sha256_of, shipped_file  # noqa: E402
 from edgesr.models.registry import SPECS, ModelSpec  # noqa: E402
 from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
@@ -226,7 +227,7 @@ def test_the_fast_mode_of_onnxruntime_loses_nothing(quantized: tuple[Session, An
     levels = onnxruntime.GraphOptimizationLevel
     errors = []
     for pair in list(datasets.built_in_set(4)):
-        x = np.ascontiguousarray(pair.low.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+        x = to_input(pair.low)
         exact = quantized[0].network(x)
         outputs = []
         for level in (levels.ORT_ENABLE_ALL, levels.ORT_DISABLE_ALL):

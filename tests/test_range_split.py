@@ -8,35 +8,25 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 
-from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, make_from, photo, psnr_db, require_runtime, run, source  # noqa: E402
+from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, check_target, crops, photo, psnr_db, run, source  # noqa: E402
 
 from edgesr.errors import ArtifactError  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.graph import with_ranges  # noqa: E402
 from edgesr.quantization.mixed import work_shares  # noqa: E402
-from edgesr.quantization.pixels import to_tensor  # noqa: E402
 from edgesr.quantization.prepared import convolutions, name_of, prepare, source_of  # noqa: E402
 from edgesr.quantization.range_split import last_split, split_ranges  # noqa: E402
 from edgesr.quantization.recipe import Facts, Recipe  # noqa: E402
 from edgesr.quantization.recipe_graph import layers_of, tensors_of  # noqa: E402
 from edgesr.quantization.sensitivity import passes  # noqa: E402
-from edgesr.targets import TARGETS, convert  # noqa: E402
+from edgesr.targets import TARGETS  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
-from edgesr.types import Request  # noqa: E402
 
 torch.set_num_threads(1)
 
 LAST = {"plainusr": "tail_0_0", "bsrn-slim": "upsample.0"}
 X = photo(9, 40, 48)
-LEAST_AGREEMENT_DB = {"ncnn": 25, "tensorrt": 25, "openvino": 35}
-"""To the quantized graph, as in test_recipe."""
-
-
-def crops(name: str) -> list[torch.Tensor]:
-    calibration = source(name).calibration
-    assert calibration is not None
-    return [to_tensor(crop) for crop in calibration.photos]
 
 
 @functools.cache
@@ -89,13 +79,7 @@ def test_a_split_comes_nearer_to_the_network(name: str, gain_db: float) -> None:
 @pytest.mark.parametrize("target", [name for name, row in TARGETS.items() if "int8" in row.precisions])
 @pytest.mark.parametrize("name", LAST)
 def test_every_target_computes_a_split(tmp_path: Path, target: str, name: str) -> None:
-    require_runtime(target)
-    network, request = with_recipe(name, 0.05), Request(name, SCALE, target, "int8", ((40, 48),))
-    if TARGETS[target].runtime is None:
-        assert convert(network, request, tmp_path).shares["int8_macs"] > 0.8
-        return
-    found_db = psnr_db(make_from(network, tmp_path, request)(X), run(network.quantized, X))
-    assert found_db > LEAST_AGREEMENT_DB.get(target, 40), f"{found_db:.1f} dB"
+    check_target(with_recipe(name, 0.05), name, target, tmp_path, X)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -16,10 +16,10 @@ from small_networks import (  # noqa: E402
     MIN_SIDE_PX,
     NETWORKS,
     SCALE,
-    make_from,
+    check_target,
+    crops,
     photo,
     psnr_db,
-    require_runtime,
     run,
     source,
 )
@@ -30,52 +30,31 @@ from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.equalization import equalize, flip_one_sided  # noqa: E402
 from edgesr.quantization.mixed import choose_float, work_shares  # noqa: E402
-from edgesr.quantization.pixels import to_tensor  # noqa: E402
 from edgesr.quantization.prepared import convolutions, factors, name_of, prepare, tensor_of  # noqa: E402
-from edgesr.quantization.recipe import Facts, Recipe  # noqa: E402
+from edgesr.quantization.recipe import Recipe  # noqa: E402
 from edgesr.quantization.recipe_graph import apply, unrounded  # noqa: E402
 from edgesr.quantization.reconstruction import _Rounded, faded, stretched  # noqa: E402
 from edgesr.quantization.sensitivity import measure  # noqa: E402
 from edgesr.quantization.settings import Fit, Settings  # noqa: E402
 from edgesr.quantization.unfinished import Unfinished  # noqa: E402
-from edgesr.targets import TARGETS, convert, onnx_graph  # noqa: E402
+from edgesr.targets import TARGETS, onnx_graph  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
-from edgesr.types import Request  # noqa: E402
 
 torch.set_num_threads(1)
 
 QUICK = Settings(0.1, Fit(steps=12, batch=2, side_px=32, warmup=2, extremes=0.2, faded=0.2, flat=0.2))
 X = photo(9, 40, 48)
 
-LEAST_AGREEMENT_DB = {"ncnn": 25, "tensorrt": 25, "openvino": 35}
-"""To the quantized graph. ncnn and TensorRT cannot express its roundings, OpenVINO computes the rest in bfloat16."""
-
 
 def prepared(name: str) -> Any:
     return prepare(source(name).network, example_input(), free_sides())
 
 
-def crops(name: str) -> list[Any]:
-    calibration = source(name).calibration
-    assert calibration is not None
-    return [to_tensor(crop) for crop in calibration.photos]
-
-
 @functools.cache
 def found(name: str, settings: Settings = QUICK) -> Recipe:
     made = source(name).find_recipe(settings, lambda step, done, total: None)
-    facts = Facts(
-        name,
-        SCALE,
-        "0" * 64,
-        {"fingerprint": "f"},
-        dataclasses.asdict(settings),
-        made.layers,
-        made.notes,
-        made.range_splits,
-    )
-    return Recipe(facts, made.tensors)
+    return recipes.recipe_of(made, name, SCALE, "0" * 64, {"fingerprint": "f"}, settings)
 
 
 @functools.cache
@@ -232,13 +211,7 @@ def test_unrounded_form_holds_the_weights_of_the_quantized_one() -> None:
 @pytest.mark.parametrize("target", [name for name, row in TARGETS.items() if "int8" in row.precisions])
 @pytest.mark.parametrize("name", ["plainusr", "bsrn-slim"])
 def test_every_target_computes_what_the_recipe_says(tmp_path: Path, target: str, name: str) -> None:
-    require_runtime(target)
-    request = Request(name, SCALE, target, "int8", ((40, 48),))
-    if TARGETS[target].runtime is None:
-        assert convert(with_recipe(name), request, tmp_path).shares["int8_macs"] > 0.8
-        return
-    found_db = psnr_db(make_from(with_recipe(name), tmp_path, request)(X), run(with_recipe(name).quantized, X))
-    assert found_db > LEAST_AGREEMENT_DB.get(target, 40), f"{found_db:.1f} dB"
+    check_target(with_recipe(name), name, target, tmp_path, X)
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,11 @@ from edgesr.datasets import generated_pictures
 from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError, OutputError, WeightsError
 from edgesr.interleave import CLOCKS, Clock, Plan, Ratio, Samples, interleave, speedup
+from edgesr.metrics import to_input
 from edgesr.models.registry import find
 from edgesr.models.weights import load
 from edgesr.quantization.calibration import from_images
-from edgesr.quantization.recipe import Facts, Recipe
+from edgesr.quantization.recipe import recipe_of
 from edgesr.quantization.settings import EFFORTS, Settings
 from edgesr.quantization.toolchain import stage
 from edgesr.runner import Array, Runner
@@ -141,10 +142,7 @@ class Subject:
             return source
         settings = Settings(EFFORTS[1].float_work)
         found = source.find_recipe(settings, lambda step, done, total: None)
-        facts = Facts(
-            self.spec.name, SCALE, self.weights, {}, asdict(settings), found.layers, found.notes, found.range_splits
-        )
-        recipe = Recipe(facts, found.tensors)
+        recipe = recipe_of(found, self.spec.name, SCALE, "", {}, settings)
         return Source(network, name=self.spec.name, scale=SCALE, min_side_px=least, recipe=recipe)
 
     def _network(self, forms: tuple[str, ...]) -> nn.Module:
@@ -202,7 +200,7 @@ def _image() -> Array:
     """float32 (1, 3, H, W), RGB in [0, 1]: shapes of all sizes, like a photo."""
     height, width = SIZE
     picture = generated_pictures(1, max(SIZE))[0][:height, :width]
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+    return to_input(picture)
 
 
 def prepare(subject: Subject, variant: Variant, threads: int) -> Callable[[], object]:

@@ -38,16 +38,21 @@ class OpenVinoRunner:
 
 
 def load_openvino() -> ModuleType:
-    """Import openvino without its telemetry.
+    """Import openvino without its telemetry."""
+    return without_telemetry("openvino", "openvino")
 
-    `import openvino` reports itself over the network when the package openvino_telemetry is importable and nobody
-    opted out (seen in 2026.4). While it is imported that package is hidden: openvino then uses its own silent stub.
+
+def without_telemetry(module: str, extra: str) -> ModuleType:
+    """Import a package of OpenVINO's that reports itself over the network when openvino_telemetry is importable.
+
+    It does so unless somebody opted out (seen in openvino 2026.4 and nncf 3.4). While it is imported that package is
+    hidden: it then uses its own silent stub.
     """
-    if "openvino" in sys.modules or TELEMETRY in sys.modules:
-        return require("openvino", "openvino")
+    if module in sys.modules or TELEMETRY in sys.modules:
+        return require(module, extra)
     sys.modules[TELEMETRY] = None  # type: ignore[assignment]
     try:
-        return require("openvino", "openvino")
+        return require(module, extra)
     finally:
         del sys.modules[TELEMETRY]
 

@@ -18,8 +18,9 @@ from edgesr.models.registry import ModelSpec
 from edgesr.train.loop import Progress, train
 from edgesr.train.photos import Photos, load_photos
 from edgesr.train.recipe import Recipe
-from edgesr.train.run_folder import read_log, write_whole
+from edgesr.train.run_folder import ADVICE, read_log
 from edgesr.verify import references
+from edgesr.whole_file import write_whole
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 
@@ -59,9 +60,9 @@ def train_model(
             listener.say(f"step {progress.step}: {progress.psnr_db:.3f} dB on the held-out photos ({note})")
 
     state = train(spec, recipe, photos, folder, show, begin)
-    write_whole(folder / WEIGHTS, lambda temporary: temporary.write_bytes(to_bytes(state)))
+    write_whole(folder / WEIGHTS, lambda temporary: temporary.write_bytes(to_bytes(state)), ADVICE)
     card = _card(spec, recipe, photos, folder, sets, listener) | _card_of_start(start)
-    write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"))
+    write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"), ADVICE)
     return card
 
 

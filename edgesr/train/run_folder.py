@@ -5,28 +5,27 @@ whole or not at all; the log is cut back to the state when the run goes on.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from edgesr.errors import OutputError, TrainingError
+from edgesr.errors import TrainingError
 from edgesr.train.recipe import Recipe
+from edgesr.whole_file import write_whole, writing
 
 STATE, LOG, RECIPE = "state.pt", "log.jsonl", "recipe.json"
+ADVICE = "Make room, or choose another --run folder."
 
 
 def claim(folder: Path, recipe: Recipe, fingerprint: str) -> None:
     """Make `folder` the run of this recipe on these photos. Raises TrainingError if it is the run of others."""
     file = folder / RECIPE
     wanted = {**recipe.to_json(), "photos_sha256": fingerprint}
-    with writing(folder):
+    with writing(folder, ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
     if not file.exists():
-        write_whole(file, lambda temporary: temporary.write_text(json.dumps(wanted, indent=1) + "\n"))
+        write_whole(file, lambda temporary: temporary.write_text(json.dumps(wanted, indent=1) + "\n"), ADVICE)
         return
     found = _read_recipe(file)
     changes = recipe.changes_from(found)
@@ -40,7 +39,7 @@ def claim(folder: Path, recipe: Recipe, fingerprint: str) -> None:
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    write_whole(folder / STATE, lambda temporary: torch.save(state, temporary))
+    write_whole(folder / STATE, lambda temporary: torch.save(state, temporary), ADVICE)
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
@@ -61,7 +60,7 @@ def not_resumable(folder: Path, error: Exception) -> TrainingError:
 
 
 def append_log(folder: Path, entry: dict[str, Any]) -> None:
-    with writing(folder / LOG), (folder / LOG).open("a", encoding="utf-8") as log:
+    with writing(folder / LOG, ADVICE), (folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(entry) + "\n")
 
 
@@ -76,28 +75,7 @@ def cut_log(folder: Path, step: int) -> None:
     """Forget what was logged after `step`: a resumed run does those steps again."""
     if (folder / LOG).exists():
         kept = "".join(json.dumps(entry) + "\n" for entry in read_log(folder) if entry["step"] <= step)
-        write_whole(folder / LOG, lambda temporary: temporary.write_text(kept, encoding="utf-8"))
-
-
-def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """`write` to a temporary name, then rename: `file` is old or new, never half. Raises OutputError."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with writing(file):
-        try:
-            write(temporary)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Turns what cannot be written into OutputError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
-        raise OutputError(f"Cannot write {place}: {reason}. Make room, or choose another --run folder.") from error
+        write_whole(folder / LOG, lambda temporary: temporary.write_text(kept, encoding="utf-8"), ADVICE)
 
 
 def _read_recipe(file: Path) -> dict[str, Any]:
