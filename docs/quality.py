@@ -161,8 +161,9 @@ def run_target(session: Session, target: str, recipe: Path) -> Record:
 def settings_of(facts: Facts) -> str:
     """How the recipe was made, in words for the page."""
     took = "" if facts.seconds is None else f" whose last effort took {facts.seconds / 60:.1f} minutes"
-    split = "" if not facts.range_splits else f"; in two parts: the range that {', '.join(facts.range_splits)} reads"
-    return f"recipe{took}; in float: {', '.join(facts.kept_float) or 'nothing'}{split}"
+    split = ", ".join((*facts.range_splits, *facts.write_splits))
+    twice = f"; two ranges, for {facts.added_work:.0%} more work: {split}" if split else ""
+    return f"recipe{took}; in float: {', '.join(facts.kept_float) or 'nothing'}{twice}"
 
 
 def run_peer(session: Session, name: str, photos: Photos) -> Record:

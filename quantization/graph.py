@@ -21,7 +21,7 @@ from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import prepare
 from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
-from edgesr.quantization.range_split import last_split, split_ranges
+from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
 from edgesr.quantization.recipe_graph import layers_of, tensors_of
@@ -119,8 +119,8 @@ def find_recipe(
         if round_ == 0:
             kept_float = choose_float(prepared, few, settings.float_work)
     report("equalize", ROUNDS, ROUNDS)
-    bounds = last_split(prepared, few, kept_float) if settings.split_last else {}
-    prepared = split_ranges(prepared, bounds, example, dynamic_shapes)
+    splits = _splits(prepared, few, kept_float, settings)
+    prepared = split_ranges(prepared, splits, example, dynamic_shapes)
     _check_equal(_output(prepared, photos[0]), exact)
     graph = with_ranges(prepared, kept_float, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
     if settings.fit is not None:
@@ -128,7 +128,15 @@ def find_recipe(
         reconstruct(graph, prepared, calibration.photos, settings.fit, fitted, unfinished)
     round_biases(graph)
     layers = layers_of(graph, prepared, work_shares(prepared, example))
-    return Found(layers, tensors_of(graph, prepared), tuple(notes), bounds)
+    return Found(layers, tensors_of(graph, prepared), tuple(notes), splits)
+
+
+def _splits(prepared: fx.GraphModule, crops: list[Tensor], kept_float: Collection[str], settings: Settings) -> Splits:
+    reads = last_split(prepared, crops, kept_float) if settings.split_last else {}
+    if not settings.split_work:
+        return Splits(reads)
+    work = work_shares(prepared, crops[0])
+    return Splits(reads, written_splits(prepared, crops, work, {*kept_float, *reads}, settings.split_work))
 
 
 def with_ranges(

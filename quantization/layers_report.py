@@ -135,7 +135,7 @@ def explain(
     """
     crops = [to_tensor(crop) for crop in calibration.photos[:CROPS]]
     report("explain", 0, len(crops) + 1)
-    exact = split_ranges(prepare(network, example, dynamic_shapes), recipe.facts.range_splits, example, dynamic_shapes)
+    exact = split_ranges(prepare(network, example, dynamic_shapes), recipe.facts.splits, example, dynamic_shapes)
     with stage("explain"):
         graph = copy.deepcopy(exact)
         take_numbers(recipe, graph)

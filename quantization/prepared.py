@@ -208,7 +208,7 @@ def convolution_like(
     graph: fx.GraphModule, like: Node, index: int, source: Node, weight: Tensor, bias: Tensor | None = None
 ) -> Node:
     """Part `index` of the convolution `like`: its stride, padding and name, other weights."""
-    name = f"{name_of(like)}_{index}".replace(".", "_")
+    name = part_of(name_of(like), index)
     holder = nn.Module()
     for leaf, value in (("weight", weight), ("bias", bias)):
         holder.register_parameter(leaf, None if value is None else nn.Parameter(value.detach().clone()))
@@ -218,6 +218,11 @@ def convolution_like(
         bias if bias is None else graph.graph.get_attr(f"{name}.bias"),
     )
     return graph.graph.call_function(CONVOLUTION, (source, *parameters, *like.args[3:]))
+
+
+def part_of(name: str, index: int) -> str:
+    """The name of a part of a convolution."""
+    return f"{name}_{index}".replace(".", "_")
 
 
 def insert_factors(graph: fx.GraphModule, shapes: Shapes) -> None:

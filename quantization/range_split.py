@@ -1,12 +1,17 @@
-"""More than 8 bits for what the last convolution reads, out of two convolutions of 8 bits.
+"""More than 8 bits for what a convolution reads or writes, out of two convolutions of 8 bits.
 
-x = inside + rest with inside = clamp(x, -c, c): most values lie within c, where the step can be a fraction of what the
-whole range needs, and there the rest is 0, which every grid holds. So conv(x) = conv(inside) + conv(rest), with both
-rounded, loses what a few bits more would lose. No layer that is fitted can make up for what is rounded last, and smooth
-images show it most. (Splitting outliers off a tensor: Dettmers et al., "LLM.int8()", 2022, there by channels.)
+Most values lie within some c, where the step can be a fraction of what the whole range needs, and both grids hold 0:
+
+- read: x = inside + rest with inside = clamp(x, -c, c), so conv(x) = conv(inside) + conv(rest). No layer that is fitted
+  can make up for what is rounded last, and smooth images show it most.
+- written: y = clamp(y, -c, c) + (y - clamp(y, -c, c)), both summands from a convolution of their own with a grid of its
+  own: a fine one within c, and one for the whole range, that counts outside of c alone.
+
+(Splitting outliers off a tensor: Dettmers et al., "LLM.int8()", 2022, there by channels.)
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,21 +31,97 @@ from edgesr.quantization.prepared import (
     source_of,
     weight_of,
 )
-from edgesr.quantization.sensitivity import passes
+from edgesr.quantization.sensitivity import measure, passes
 
 CLAMP = ATEN.clamp.default
 SUBTRACT = ATEN.sub.Tensor
 PIXEL_SHUFFLE = ATEN.pixel_shuffle.default
 FRACTIONS = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12)
 """Of the largest absolute value: where a range may be split."""
+LEAST_GAIN = float(__import__("os").environ.get("LG", "2.0"))
+"""A written range is split if that saves this many times as large a part of the error as it adds to the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Convolutions of a prepared graph by name -> c, in the unit of what they read or write."""
+
+    reads: Mapping[str, float] = field(default_factory=dict)
+    writes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Spread:
+    """How the energy of an activation (edgesr.quantization.sensitivity) lies over its values."""
+
+    largest: float
+    energy: float = 0.0
+    outside: dict[float, float] = field(default_factory=lambda: dict.fromkeys(FRACTIONS, 0.0))
+    """Of the values beyond each fraction of the largest."""
+
+    def add(self, values: Tensor, squares: Tensor) -> None:
+        self.energy += float(squares.sum())
+        for fraction in FRACTIONS:
+            self.outside[fraction] += float(squares[values.abs() > fraction * self.largest].sum())
+
+    def error(self, fraction: float, rest: float) -> float:
+        """Of the output, up to a factor: of a grid that reaches to `fraction`, and one to `rest` for what is beyond."""
+        return self.largest**2 * (self.energy * fraction**2 + self.outside[fraction] * rest**2)
 
 
 def last_split(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Collection[str]) -> dict[str, float]:
-    """The convolutions behind which nothing but sums and the pixel shuffle follow, as far as they are rounded: name ->
-    c, in the unit of what they read, with the least error of the output, predicted on `crops`.
+    """Where to split what the convolutions read behind which nothing but sums and the pixel shuffle follow, as far as
+    they are rounded: with the least error of the output, predicted on `crops`.
     """
     chosen = [conv for conv in _last(graph) if is_dense(conv) and name_of(conv) not in kept_float]
-    return {name_of(conv): _best_bound(graph, source_of(conv), crops) for conv in chosen}
+    spreads = _spreads(graph, {source_of(conv) for conv in chosen}, crops)
+    found = {}
+    for conv in chosen:
+        spread = spreads[source_of(conv)]
+        best = min(FRACTIONS, key=lambda fraction, spread=spread: spread.error(fraction, 1 - fraction))
+        found[name_of(conv)] = best * spread.largest
+    return found
+
+
+def written_splits(
+    graph: fx.GraphModule, crops: Sequence[Tensor], work: Mapping[str, float], left_out: Collection[str], most: float
+) -> dict[str, float]:
+    """Where to split what convolutions write, greedily by error saved per work added, predicted on `crops`.
+
+    work: of each convolution, part of all multiply-accumulates; most: that may be added. left_out: names.
+    """
+    convs = [conv for conv in convolutions(graph) if is_dense(conv) and name_of(conv) not in left_out]
+    spreads = _spreads(graph, convs, crops)
+    errors = {conv: spread.largest**2 * spread.energy for conv, spread in spreads.items()}
+    best = {
+        conv: min(FRACTIONS, key=lambda fraction, spread=spread: spread.error(fraction, 1.0))
+        for conv, spread in spreads.items()
+    }
+    gains = {
+        conv: (errors[conv] - spread.error(best[conv], 1.0)) / sum(errors.values()) / work[name_of(conv)]
+        for conv, spread in spreads.items()
+    }
+    found: dict[str, float] = {}
+    for conv in sorted(gains, key=lambda conv: -gains[conv]):
+        name = name_of(conv)
+        if gains[conv] < LEAST_GAIN:
+            break
+        if work[name] <= most:
+            most -= work[name]
+            found[name] = best[conv] * spreads[conv].largest
+    return found
+
+
+def _spreads(graph: fx.GraphModule, nodes: Iterable[Node], crops: Sequence[Tensor]) -> dict[Node, _Spread]:
+    wanted = list(nodes)
+    if not wanted:
+        return {}
+    flows = measure(graph, wanted, crops)
+    found = {node: _Spread(float(torch.maximum(flow.high, -flow.low).max())) for node, flow in flows.items()}
+    for passed in passes(graph, wanted, crops):
+        for node, spread in found.items():
+            spread.add(passed.values[node], passed.gradients[node].square())
+    return found
 
 
 def _last(graph: fx.GraphModule) -> list[Node]:
@@ -56,41 +137,40 @@ def _last(graph: fx.GraphModule) -> list[Node]:
     return [conv for conv in found if source_of(conv).op != "placeholder"]
 
 
-def _best_bound(graph: fx.GraphModule, source: Node, crops: Sequence[Tensor]) -> float:
-    seen = [(passed.values[source], passed.gradients[source].square()) for passed in passes(graph, [source], crops)]
-    largest = max(float(values.abs().max()) for values, _ in seen)
-    energy = sum(float(squares.sum()) for _, squares in seen)
-
-    def error(bound: float) -> float:
-        outside = sum(float(squares[values.abs() > bound].sum()) for values, squares in seen)
-        return energy * bound**2 + outside * (largest - bound) ** 2
-
-    return min((fraction * largest for fraction in FRACTIONS), key=error)
-
-
-def split_ranges(
-    graph: fx.GraphModule, bounds: Mapping[str, float], example: Tensor, dynamic_shapes: Any
-) -> fx.GraphModule:
-    """A prepared graph with the convolutions named in `bounds` (name -> c) split: NAME_0 of inside, NAME_1 of the rest.
+def split_ranges(graph: fx.GraphModule, splits: Splits, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
+    """A prepared graph with the convolutions that `splits` names in two: NAME_0 of inside, NAME_1 of the rest.
 
     The same function up to the order of sums. `example`, `dynamic_shapes`: for tracing it again. Uses up `graph`.
     """
-    if not bounds:
+    if not splits.reads and not splits.writes:
         return graph
     with torch.no_grad():
         for conv in convolutions(graph):
-            if name_of(conv) in bounds:
-                _split(graph, conv, bounds[name_of(conv)])
+            name = name_of(conv)
+            if name in splits.reads:
+                _split_read(graph, conv, splits.reads[name])
+            elif name in splits.writes:
+                _split_written(graph, conv, splits.writes[name])
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return exported(graph, example, dynamic_shapes)
 
 
-def _split(graph: fx.GraphModule, conv: Node, bound: float) -> None:
+def _split_read(graph: fx.GraphModule, conv: Node, bound: float) -> None:
     source, weight, bias = source_of(conv), weight_of(graph, conv), bias_of(graph, conv)
     with graph.graph.inserting_before(conv):
         inside = graph.graph.call_function(CLAMP, (source, -bound, bound))
         rest = graph.graph.call_function(SUBTRACT, (source, inside))
         parts = convolution_like(graph, conv, 0, inside, weight, bias), convolution_like(graph, conv, 1, rest, weight)
         total = graph.graph.call_function(ADD, parts)
+    conv.replace_all_uses_with(total)
+
+
+def _split_written(graph: fx.GraphModule, conv: Node, bound: float) -> None:
+    source, weight, bias = source_of(conv), weight_of(graph, conv), bias_of(graph, conv)
+    with graph.graph.inserting_before(conv):
+        fine, whole = (convolution_like(graph, conv, part, source, weight, bias) for part in (0, 1))
+        inside = graph.graph.call_function(CLAMP, (fine, -bound, bound))
+        outside = graph.graph.call_function(SUBTRACT, (whole, graph.graph.call_function(CLAMP, (whole, -bound, bound))))
+        total = graph.graph.call_function(ADD, (inside, outside))
     conv.replace_all_uses_with(total)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from edgesr.artifact import file_sha256
 from edgesr.errors import ArtifactError
+from edgesr.quantization.prepared import part_of
+from edgesr.quantization.range_split import Splits
 from edgesr.quantization.settings import Settings
 from edgesr.whole_file import write_whole
 
@@ -52,7 +54,8 @@ class Layer:
 class Facts:
     """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
     `settings`: how it was made; `notes`: figures and reasons, for a person; `range_splits`: convolutions
-    whose input is split, with the largest value inside (edgesr.quantization.range_split); `seconds`: to make it.
+    whose input is split, and `write_splits`: whose output is, with the largest value inside
+    (edgesr.quantization.range_split); `seconds`: to make it.
     """
 
     model: str
@@ -63,6 +66,7 @@ class Facts:
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
     range_splits: Mapping[str, float] = field(default_factory=dict)
+    write_splits: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     schema: int = SCHEMA
 
@@ -70,6 +74,17 @@ class Facts:
     def integer_share(self) -> float:
         """Part of the multiply-accumulates of all convolutions that compute on integers, 0 to 1."""
         return sum(layer.work for layer in self.layers if layer.integer)
+
+    @property
+    def splits(self) -> Splits:
+        return Splits(self.range_splits, self.write_splits)
+
+    @property
+    def added_work(self) -> float:
+        """Multiply-accumulates that split ranges add, as a part of those that the network has without them."""
+        second = {part_of(name, 1) for name in (*self.range_splits, *self.write_splits)}
+        added = sum(layer.work for layer in self.layers if layer.name in second)
+        return added / (1 - added)
 
     @property
     def kept_float(self) -> tuple[str, ...]:
@@ -91,7 +106,7 @@ class Found:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...]
-    range_splits: Mapping[str, float] = field(default_factory=dict)
+    splits: Splits = field(default_factory=Splits)
 
 
 def recipe_of(
@@ -112,7 +127,8 @@ def recipe_of(
         settings=asdict(settings),
         layers=found.layers,
         notes=found.notes,
-        range_splits=found.range_splits,
+        range_splits=found.splits.reads,
+        write_splits=found.splits.writes,
         seconds=seconds,
     )
     return Recipe(facts, found.tensors)
@@ -159,7 +175,7 @@ def _facts(path: Path, raw: dict[str, Any]) -> Facts:
     for layer in facts.layers:
         if any(not _usable(grid) for grid in (layer.reads, layer.writes) if grid is not None):
             raise ArtifactError(f"{path}: {layer.name:.80} has a step or zero point that is none of uint8.")
-    for name, bound in facts.range_splits.items():
+    for name, bound in (*facts.range_splits.items(), *facts.write_splits.items()):
         if not (math.isfinite(bound) and bound > 0):
             raise ArtifactError(f"{path}: the range of {name:.80} is split at {bound}; that must be above 0.")
     return facts

@@ -87,9 +87,7 @@ def rounded(recipe: Recipe, prepared: fx.GraphModule, example: Tensor) -> fx.Gra
 
 def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
     """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
-    prepared = split_ranges(
-        prepare(network, example, dynamic_shapes), recipe.facts.range_splits, example, dynamic_shapes
-    )
+    prepared = split_ranges(prepare(network, example, dynamic_shapes), recipe.facts.splits, example, dynamic_shapes)
     take_numbers(recipe, prepared)
     return prepared
 

@@ -31,10 +31,12 @@ WEIGHT_LEVELS, LEVELS = 127, 255
 
 SLACK = 0.05
 """Outputs are compared within [-0.05, 1.05]: what is beyond cannot be seen."""
+GAINS = (1.5, 8.0)
+"""Of contrast where it is stretched: from harsh light to line art."""
 LEAST_CONTRAST = 0.2
 """Of what a crop has, where it is faded."""
 SMALLEST_DETAIL = 5e-5
-"""Squared detail of a crop, about 2 in 8-bit levels: smoother crops count no more than that."""
+"""Mean square of what is added to a crop, about 2 in 8-bit levels: smoother crops count no more than that."""
 
 Progress = Callable[[int, int], None]
 
@@ -76,13 +78,14 @@ def reconstruct(
 
 
 def weighted_error(output: Tensor, wanted: Tensor, low: Tensor) -> Tensor:
-    """Mean squared error, each crop by the detail that the network adds to bicubic: dB are lost on smooth images first.
+    """Mean squared error, each crop by the contrast of what the network adds to bicubic: dB are lost on smooth images
+    first. Not by its square, as dB are: a smooth image may have a hard edge, and most of its error there.
 
     output, wanted: (N, 3, sH, sW); low: (N, 3, H, W).
     """
     with torch.no_grad():
         smooth = F.interpolate(low, wanted.shape[2:], mode="bicubic")
-        weight = 1 / ((wanted - smooth).square().mean((1, 2, 3)) + SMALLEST_DETAIL)
+        weight = ((wanted - smooth).square().mean((1, 2, 3)) + SMALLEST_DETAIL).rsqrt()
         weight /= weight.mean()
         wanted = wanted.clamp(-SLACK, 1 + SLACK)
     error = (output.clamp(-SLACK, 1 + SLACK) - wanted).square().mean((1, 2, 3))
@@ -111,7 +114,8 @@ def _crop(photo: Pixels, side_px: int, fit: Fit, random: np.random.Generator) ->
 
 def stretched(crop: Pixels, random: np.random.Generator) -> Pixels:
     """More contrast about a random level, partly saturated, sometimes negative."""
-    level, gain, shift = random.uniform(64, 192), random.uniform(1.5, 3), random.uniform(-64, 64)
+    level, shift = random.uniform(64, 192), random.uniform(-64, 64)
+    gain = math.exp(random.uniform(*map(math.log, GAINS)))
     values = np.clip((crop.astype(np.float32) - level) * gain + level + shift, 0, 255)
     pixels: Pixels = (255 - values if random.random() < 0.3 else values).round().astype(np.uint8)
     return pixels

@@ -18,7 +18,7 @@ class Fit:
     step_rate: float = 5e-3
     zero_point_rate: float = 0.1
     warmup: int = 20
-    extremes: float = 0.1
+    extremes: float = 0.2
     faded: float = 0.1
     flat: float = 0.02
     seed: int = 0
@@ -27,18 +27,20 @@ class Fit:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves weights as
-    equalization left them, rounded to nearest. split_last: read what the last convolution reads with more than 8 bits,
-    for as much more work as that convolution does (edgesr.quantization.range_split)."""
+    equalization left them, rounded to nearest. split_last: two grids for what the last convolution reads, for as much
+    more work as that convolution does (edgesr.quantization.range_split). split_work: most work that may be added, as a
+    part of all, for two grids of what other convolutions write."""
 
     float_work: float = 0.02
     fit: Fit | None = None
     split_last: bool = False
+    split_work: float = 0.0
 
 
 EFFORTS = (
     Settings(),
     Settings(0.05, Fit()),
-    Settings(0.10, Fit(steps=1000), split_last=True),
+    Settings(0.10, Fit(steps=500), split_last=True, split_work=0.3),
 )
 """Tried in turn until a contract holds: ranges and equalization; weights fitted too; fitted longer, with more in float
-and more than 8 bits where it counts most."""
+and two grids where it counts most."""

@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -9,15 +10,17 @@ torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 
 from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, check_target, crops, photo, psnr_db, run, source  # noqa: E402
+from torch import fx  # noqa: E402
 
 from edgesr.errors import ArtifactError  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.graph import with_ranges  # noqa: E402
 from edgesr.quantization.mixed import work_shares  # noqa: E402
 from edgesr.quantization.prepared import convolutions, name_of, prepare, source_of  # noqa: E402
-from edgesr.quantization.range_split import last_split, split_ranges  # noqa: E402
-from edgesr.quantization.recipe import Facts, Recipe  # noqa: E402
-from edgesr.quantization.recipe_graph import layers_of, tensors_of  # noqa: E402
+from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits  # noqa: E402
+from edgesr.quantization.recipe import Facts, Grid, Recipe  # noqa: E402
+from edgesr.quantization.recipe_graph import apply, layers_of, tensors_of  # noqa: E402
+from edgesr.quantization.reconstruction import DEQUANTIZE, QUANTIZE  # noqa: E402
 from edgesr.quantization.sensitivity import passes  # noqa: E402
 from edgesr.targets import TARGETS  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
@@ -26,27 +29,37 @@ from edgesr.targets.source import Source  # noqa: E402
 torch.set_num_threads(1)
 
 LAST = {"plainusr": "tail_0_0", "bsrn-slim": "upsample.0"}
+WRITES = {"plainusr": "block2.body.2", "bsrn-slim": "blocks.0.distil.1"}
 X = photo(9, 40, 48)
+WHOLE = Splits()
 
 
-@functools.cache
-def recipe(name: str, bound: float | None) -> Recipe:
-    """Ranges alone; with the last convolution's input split at `bound`."""
-    bounds = {} if bound is None else {LAST[name]: bound}
+def split_at(name: str, bound: float) -> Splits:
+    return Splits({LAST[name]: bound}, {WRITES[name]: bound})
+
+
+def parts_of(name: str) -> list[str]:
+    part = name.replace(".", "_")
+    return [f"{part}_0", f"{part}_1"]
+
+
+def recipe(name: str, splits: Splits) -> Recipe:
+    """Ranges alone."""
     prepared = split_ranges(
-        prepare(source(name).network, example_input(), free_sides()), bounds, example_input(), free_sides()
+        prepare(source(name).network, example_input(), free_sides()), splits, example_input(), free_sides()
     )
     graph = with_ranges(prepared, (), crops(name), [], lambda done, total: None)
     layers = layers_of(graph, prepared, work_shares(prepared, example_input()))
-    facts = Facts(name, SCALE, "0" * 64, {}, {}, layers, range_splits=bounds)
+    facts = Facts(
+        name, SCALE, "0" * 64, {}, {}, layers, range_splits=dict(splits.reads), write_splits=dict(splits.writes)
+    )
     return Recipe(facts, tensors_of(graph, prepared))
 
 
 @functools.cache
-def with_recipe(name: str, bound: float | None) -> Source:
-    return Source(
-        source(name).network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], recipe=recipe(name, bound)
-    )
+def with_recipe(name: str, *, split: bool) -> Source:
+    found = recipe(name, split_at(name, 0.05) if split else WHOLE)
+    return Source(source(name).network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], recipe=found)
 
 
 @pytest.mark.parametrize("name", LAST)
@@ -54,32 +67,74 @@ def with_recipe(name: str, bound: float | None) -> Source:
 def test_a_split_changes_no_value(name: str, bound: float) -> None:
     graph = prepare(source(name).network, example_input(), free_sides())
     exact = run(graph, X)
-    split = split_ranges(graph, {LAST[name]: bound}, example_input(), free_sides())
+    split = split_ranges(graph, split_at(name, bound), example_input(), free_sides())
     names = [name_of(conv) for conv in convolutions(split)]
-    part = LAST[name].replace(".", "_")
-    assert [each for each in names if each.startswith(part)] == [f"{part}_0", f"{part}_1"]
+    for each in (LAST[name], WRITES[name]):
+        assert each not in names
+        assert set(parts_of(each)) <= set(names)
     assert abs(run(split, X) - exact).max() < 1e-5
 
 
+def grids(made: Recipe, name: str) -> list[tuple[Grid, Grid]]:
+    """What each part of a split convolution reads and writes."""
+    layers = {layer.name: layer for layer in made.facts.layers}
+    found = [(layers[part].reads, layers[part].writes) for part in parts_of(name)]
+    assert all(grid is not None for pair in found for grid in pair)
+    return cast("list[tuple[Grid, Grid]]", found)
+
+
 @pytest.mark.parametrize(("name", "gain_db"), [("plainusr", -0.1), ("bsrn-slim", 0.2)])
-def test_a_split_comes_nearer_to_the_network(name: str, gain_db: float) -> None:
+def test_a_split_of_what_is_read_comes_nearer_to_the_network(name: str, gain_db: float) -> None:
     """In the small PlainUSR hardly any error comes from there."""
-    exact = run(source(name).network, X)
-    whole, split = (psnr_db(run(with_recipe(name, bound).quantized, X), exact) for bound in (None, 0.05))
-    assert split > whole + gain_db, f"{whole:.2f} -> {split:.2f} dB"
-    layers = {layer.name: layer for layer in recipe(name, 0.05).facts.layers}
-    part = LAST[name].replace(".", "_")
-    inside, rest = layers[f"{part}_0"].reads, layers[f"{part}_1"].reads
-    assert inside is not None
-    assert rest is not None
+    made = recipe(name, Splits(reads={LAST[name]: 0.05}))
+    check_gain(made, name, gain_db)
+    (inside, _), (rest, _) = grids(made, LAST[name])
     assert inside.step == pytest.approx(0.1 / 255, rel=0.2)
     assert rest.step > inside.step
 
 
+@pytest.mark.parametrize("name", WRITES)
+def test_splits_of_what_is_written_lose_less_there(name: str) -> None:
+    """Of all activations only these are rounded: in a small network most error comes from elsewhere."""
+    prepared = prepare(source(name).network, example_input(), free_sides())
+    writes = written_splits(prepared, crops(name), work_shares(prepared, example_input()), (), 1.0)
+    made = recipe(name, Splits(writes=writes))
+    for each in writes:
+        (_, inside), (_, whole) = grids(made, each)
+        assert inside.step < whole.step
+    parts = [part for each in writes for part in parts_of(each)]
+    assert loss_of_writing(made, name, parts) < 0.8 * loss_of_writing(recipe(name, WHOLE), name, list(writes))
+
+
+def loss_of_writing(made: Recipe, name: str, convs: list[str]) -> float:
+    """Mean squared error of the output from rounding what `convs` write and nothing else."""
+    graph = apply(made, source(name).network, example_input(), free_sides())
+    places = dict(zip([layer.name for layer in made.facts.layers], convolutions(graph), strict=True))
+    rounded = {reader for conv in convs for reader in places[conv].users}
+
+    class Only(fx.Interpreter):
+        def run_node(self, n: Any) -> Any:
+            off = (n.target is QUANTIZE and n not in rounded) or (n.target is DEQUANTIZE and n.args[0] not in rounded)
+            return self.fetch_args_kwargs_from_env(n)[0][0] if off else super().run_node(n)
+
+    with torch.no_grad():
+        x = torch.from_numpy(X)
+        found = Only(graph).run(x)
+        rounded.clear()
+        return float((found - Only(graph).run(x)).square().mean())
+
+
+def check_gain(made: Recipe, name: str, gain_db: float) -> None:
+    exact = run(source(name).network, X)
+    split = Source(source(name).network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], recipe=made)
+    before, after = (psnr_db(run(each.quantized, X), exact) for each in (with_recipe(name, split=False), split))
+    assert after > before + gain_db, f"{before:.2f} -> {after:.2f} dB"
+
+
 @pytest.mark.parametrize("target", [name for name, row in TARGETS.items() if "int8" in row.precisions])
 @pytest.mark.parametrize("name", LAST)
-def test_every_target_computes_a_split(tmp_path: Path, target: str, name: str) -> None:
-    check_target(with_recipe(name, 0.05), name, target, tmp_path, X)
+def test_every_target_computes_splits(tmp_path: Path, target: str, name: str) -> None:
+    check_target(with_recipe(name, split=True), name, target, tmp_path, X)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -94,11 +149,28 @@ def test_the_last_rounded_convolution_is_split(name: str) -> None:
     assert last_split(graph, crops(name), (last, "tail_0_1")) == {}
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_written_ranges_are_split_where_that_pays_within_the_work_allowed(name: str) -> None:
+    graph = prepare(source(name).network, example_input(), free_sides())
+    work = work_shares(graph, example_input())
+    many = written_splits(graph, crops(name), work, (), 1.0)
+    few = written_splits(graph, crops(name), work, (), 0.2)
+    assert many
+    assert set(few) <= set(many)
+    assert sum(work[each] for each in few) <= 0.2
+    left_out = next(iter(many))
+    assert left_out not in written_splits(graph, crops(name), work, (left_out,), 1.0)
+    assert written_splits(graph, crops(name), work, (), 0.0) == {}
+
+
 def test_a_split_outlives_its_file_and_a_senseless_one_is_refused(tmp_path: Path) -> None:
-    made = recipe("plainusr", 0.05)
+    made = recipe("plainusr", split_at("plainusr", 0.05))
     recipes.save(made, tmp_path / "recipe.json")
     read = recipes.load(tmp_path / "recipe.json")
-    assert read.facts.range_splits == {LAST["plainusr"]: 0.05}
+    assert read.facts.splits == split_at("plainusr", 0.05)
+    work = work_shares(prepare(source("plainusr").network, example_input(), free_sides()), example_input())
+    twice = work[LAST["plainusr"]] + work[WRITES["plainusr"]]
+    assert read.facts.added_work == pytest.approx(twice)
     text = (tmp_path / "recipe.json").read_text()
     for wrong in ("-1.0", "0.0", "NaN", "Infinity"):
         (tmp_path / "recipe.json").write_text(

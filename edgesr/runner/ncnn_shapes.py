@@ -21,8 +21,8 @@ SIDE_LIMIT = 64
 """Of kernels, strides and paddings."""
 
 CONVOLUTION_KEYS = frozenset({0, 1, 2, 3, 4, 5, 6, 8, 9, LIST - 10, 11, 12, 13, 14, 15, 16, 18, 31})
-ACTIVATION_NUMBERS: Mapping[int, int] = {0: 0, 1: 0, 2: 1, 4: 0}
-"""none, ReLU, LeakyReLU (with its slope), sigmoid -> how many numbers belong to it."""
+ACTIVATION_NUMBERS: Mapping[int, int] = {0: 0, 1: 0, 2: 1, 3: 2, 4: 0}
+"""none, ReLU, LeakyReLU (with its slope), clip (with both ends), sigmoid -> how many numbers belong to it."""
 
 ADD_SUB_MUL_DIV_RSUB = (0, 1, 2, 3, 7)
 SQUARE_SQRT_EXP = (4, 5, 7)
