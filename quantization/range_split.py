@@ -64,9 +64,14 @@ class _Spread:
         for fraction in FRACTIONS:
             self.outside[fraction] += float(squares[values.abs() > fraction * self.largest].sum())
 
-    def error(self, fraction: float, rest: float) -> float:
-        """Of the output, up to a factor: of a grid that reaches to `fraction`, and one to `rest` for what is beyond."""
-        return self.largest**2 * (self.energy * fraction**2 + self.outside[fraction] * rest**2)
+    def error_of_read(self, fraction: float) -> float:
+        """Of the output, up to a factor: of a grid up to `fraction`, and one for how far the largest is beyond."""
+        return self.largest**2 * (self.energy * fraction**2 + self.outside[fraction] * (1 - fraction) ** 2)
+
+    def error_of_written(self, fraction: float) -> float:
+        """Of the output, up to a factor: of a grid up to `fraction`, and one up to the largest for what is beyond."""
+        outside = self.outside[fraction] if fraction < 1 else 0.0
+        return self.largest**2 * (self.energy * fraction**2 + outside)
 
 
 def last_split(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Collection[str]) -> dict[str, float]:
@@ -74,13 +79,9 @@ def last_split(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Colle
     they are rounded: with the least error of the output, predicted on `crops`.
     """
     chosen = [conv for conv in _last(graph) if is_dense(conv) and name_of(conv) not in kept_float]
-    spreads = _spreads(graph, {source_of(conv) for conv in chosen}, crops)
-    found = {}
-    for conv in chosen:
-        spread = spreads[source_of(conv)]
-        best = min(FRACTIONS, key=lambda fraction, spread=spread: spread.error(fraction, 1 - fraction))
-        found[name_of(conv)] = best * spread.largest
-    return found
+    spreads = _spreads(graph, [source_of(conv) for conv in chosen], crops)
+    reads = {name_of(conv): spreads[source_of(conv)] for conv in chosen}
+    return {name: spread.largest * min(FRACTIONS, key=spread.error_of_read) for name, spread in reads.items()}
 
 
 def written_splits(
@@ -91,24 +92,20 @@ def written_splits(
     work: of each convolution, part of all multiply-accumulates; most: that may be added. left_out: names.
     """
     convs = [conv for conv in convolutions(graph) if is_dense(conv) and name_of(conv) not in left_out]
-    spreads = _spreads(graph, convs, crops)
-    errors = {conv: spread.largest**2 * spread.energy for conv, spread in spreads.items()}
-    best = {
-        conv: min(FRACTIONS, key=lambda fraction, spread=spread: spread.error(fraction, 1.0))
-        for conv, spread in spreads.items()
-    }
+    spreads = {name_of(conv): spread for conv, spread in _spreads(graph, convs, crops).items()}
+    total = sum(spread.error_of_written(1.0) for spread in spreads.values())
+    best = {name: min(FRACTIONS, key=spread.error_of_written) for name, spread in spreads.items()}
     gains = {
-        conv: (errors[conv] - spread.error(best[conv], 1.0)) / sum(errors.values()) / work[name_of(conv)]
-        for conv, spread in spreads.items()
+        name: (spread.error_of_written(1.0) - spread.error_of_written(best[name])) / total / work[name]
+        for name, spread in spreads.items()
     }
     found: dict[str, float] = {}
-    for conv in sorted(gains, key=lambda conv: -gains[conv]):
-        name = name_of(conv)
-        if gains[conv] < LEAST_GAIN:
+    for name in sorted(gains, key=lambda name: -gains[name]):
+        if gains[name] < LEAST_GAIN:
             break
         if work[name] <= most:
             most -= work[name]
-            found[name] = best[conv] * spreads[conv].largest
+            found[name] = best[name] * spreads[name].largest
     return found
 
 

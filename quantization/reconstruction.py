@@ -115,7 +115,7 @@ def _crop(photo: Pixels, side_px: int, fit: Fit, random: np.random.Generator) ->
 def stretched(crop: Pixels, random: np.random.Generator) -> Pixels:
     """More contrast about a random level, partly saturated, sometimes negative."""
     level, shift = random.uniform(64, 192), random.uniform(-64, 64)
-    gain = math.exp(random.uniform(*map(math.log, GAINS)))
+    gain = math.exp(random.uniform(math.log(GAINS[0]), math.log(GAINS[1])))
     values = np.clip((crop.astype(np.float32) - level) * gain + level + shift, 0, 255)
     pixels: Pixels = (255 - values if random.random() < 0.3 else values).round().astype(np.uint8)
     return pixels
