@@ -115,6 +115,7 @@ class Session:
         self.images = self._calibration_images(calib) if int8 and given is None else None
         self._places: dict[Recipe | None, Path] = {}
         self._proofs: dict[Recipe, artifact.Proof] = {}
+        self._said: set[str] = set()
         self.source = self._source(given)
         self._references: dict[tuple[tuple[int, int], ...], list[verify.Reference]] = {}
 
@@ -160,13 +161,19 @@ class Session:
                 return attempt(recipe)
             except QualityError as error:
                 failed.append((verify.lost(proof), error))
-                self.listener.say(f"  {self._candidates.name(number).capitalize()}: {error}")
+                self._say_once(f"  {self._candidates.name(number).capitalize()}: {error}")
         _, best = min(failed, key=lambda entry: entry[0])
         raise QualityError(
             f"Post-training quantization cannot keep the contract. The best it reached: {best} Allow more with "
             "--max-drop and --max-worst-drop (what was tried is kept, so that is quick), use a higher precision with "
             "--precision fp16, or train the network for INT8."
         ) from best
+
+    def _say_once(self, text: str) -> None:
+        """The same recipe is refused for one target after another."""
+        if text not in self._said:
+            self._said.add(text)
+            self.listener.say(text)
 
     def _proof_of(self, recipe: "Recipe") -> artifact.Proof:
         """What a recipe's graph loses on the image sets, in torch; measured once."""

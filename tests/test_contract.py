@@ -68,7 +68,10 @@ def test_a_contract_looks_at_the_mean_of_the_sets_and_at_the_worst_image() -> No
 def test_efforts_only_grow() -> None:
     assert EFFORTS[0].fit is None
     assert [effort.float_work for effort in EFFORTS] == sorted(effort.float_work for effort in EFFORTS)
-    assert all(effort.fit is not None for effort in EFFORTS[1:])
+    assert [effort.split_work for effort in EFFORTS] == sorted(effort.split_work for effort in EFFORTS)
+    fits = [effort.fit for effort in EFFORTS if effort.fit is not None]
+    assert len(fits) == len(EFFORTS) - 1
+    assert [fit.steps for fit in fits] == sorted(fit.steps for fit in fits)
 
 
 def save_pictures(folder: Path) -> None:
@@ -128,11 +131,16 @@ def test_the_recipe_in_the_package_keeps_the_default_contract_at_once(tmp_path: 
 def test_a_contract_that_cannot_be_kept_says_the_best_that_was_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """For every target; why each recipe is refused is told once."""
     monkeypatch.setattr("edgesr.quantization.settings.EFFORTS", (Settings(), Settings(0.03)))
-    (item,) = plan(MODEL, 4, ["onnxruntime"], ["int8"])
-    with pytest.raises(QualityError, match=r"cannot keep the contract. The best it reached: .* \(allowed 0\.0001\)"):
-        Session(MODEL, int8=True).convert(item.request, tmp_path, Limit(0.0001))
+    heard, planned = Heard(), plan(MODEL, 4, ["onnxruntime", "openvino"], ["int8"])
+    session = Session(MODEL, int8=True, listener=heard)
+    for item in planned:
+        with pytest.raises(QualityError, match=r"keep the contract. The best it reached: .* \(allowed 0\.0001\)"):
+            session.convert(item.request, tmp_path, Limit(0.0001))
     assert list(tmp_path.iterdir()) == []
+    refused = [text.partition(":")[0].strip() for text in heard.said if "(allowed 0.0001)" in text]
+    assert refused == ["Recipe in the package", "Effort 1 of 2", "Effort 2 of 2"]
 
 
 def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
