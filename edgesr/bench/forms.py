@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,14 +26,14 @@ from torch import nn
 from edgesr.bench.official import PlainSource, official, plain_conversion
 from edgesr.datasets import generated_pictures
 from edgesr.doctor import diagnose
-from edgesr.errors import EdgesrError, OutputError, WeightsError
+from edgesr.errors import EdgesrError, WeightsError
 from edgesr.interleave import CLOCKS, Clock, Plan, Ratio, Samples, interleave, speedup
 from edgesr.metrics import to_input
 from edgesr.models.registry import find
 from edgesr.models.weights import load
 from edgesr.quantization.calibration import from_images
 from edgesr.quantization.recipe import recipe_of
-from edgesr.quantization.settings import EFFORTS, Settings
+from edgesr.quantization.settings import EFFORTS
 from edgesr.quantization.toolchain import stage
 from edgesr.runner import Array, Runner
 from edgesr.runner.contract import InputRule
@@ -44,6 +44,7 @@ from edgesr.targets.forms import CHOICES, FORMS, Form, uint8_output
 from edgesr.targets.source import Source
 from edgesr.terminal import Terminal
 from edgesr.types import Precision, Request, Size
+from edgesr.whole_file import write_whole
 
 MODELS = ("bsrn-s", "plainusr-m")
 SCALE = 4
@@ -58,7 +59,8 @@ OFFICIAL: tuple[str, ...] = ("official", "opset 18")
 OFFICIALS: tuple[tuple[str, ...], ...] = (OFFICIAL, ("official", "opset 20"))
 ROUNDED_OUTSIDE = "uint8_by_numpy"
 RECIPE = "recipe"
-"""INT8 as a contract leaves it: equalized, part of it in float. Not fitted, which changes numbers and no speed."""
+"""INT8 as the greatest effort leaves it: equalized, part of it in float, part of it twice. Not fitted, which changes
+numbers and no speed."""
 FLOAT_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("fp32", "fp16")}
 """Of other targets only fp32 is timed. OpenVINO computes fp16 artifacts in bfloat16 where the CPU has it."""
 ONNX_TARGETS = ("onnxruntime", "openvino")
@@ -140,7 +142,7 @@ class Subject:
         source = Source(network, name=self.spec.name, scale=SCALE, min_side_px=least, calibration=calibration)
         if RECIPE not in forms:
             return source
-        settings = Settings(EFFORTS[1].float_work)
+        settings = replace(EFFORTS[-1], fit=None)
         found = source.find_recipe(settings, lambda step, done, total: None)
         recipe = recipe_of(found, self.spec.name, SCALE, "", {}, settings)
         return Source(network, name=self.spec.name, scale=SCALE, min_side_px=least, recipe=recipe)
@@ -363,14 +365,7 @@ def write(content: dict[str, Any], out: Path) -> None:
     """The whole file or none: an interrupted run leaves what was there."""
     text = json.dumps(content, indent=1)
     text = re.sub(r"\[\n\s+([^\[\]{}]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(out, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"), "Choose another --out.")
 
 
 @click.command()
