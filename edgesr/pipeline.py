@@ -123,7 +123,8 @@ class Session:
         """Make the artifact `out/slug`, verify it in its own runtime if that exists here, keep it only if it passes.
 
         `limit`: for INT8, quantize with more and more effort until the loss is within it, of the graph in torch and
-        then in the target's own runtime if that exists here. None: search for ranges alone.
+        then in the target's own runtime if that exists here, if need be with float32 for what is not integer.
+        None: search for ranges alone.
         Raises QualityError if it never is, Crashed if the toolchain or the runtime crashes or takes longer than
         `timeout_s`.
         """
@@ -132,8 +133,8 @@ class Session:
         if self.source.recipe is not None:
             if request.target not in RUNTIMES:
                 verify.check_limit(self._proof_of(self.source.recipe), limit, f"the recipe for {request.slug}")
-            return self._convert(self.source, request, out, limit)
-        return self._until_it_holds(lambda recipe: self._convert(self._source(recipe), request, out, limit), limit)
+            return self._convert_within(self.source.recipe, request, out, limit)
+        return self._until_it_holds(lambda recipe: self._convert_within(recipe, request, out, limit), limit)
 
     def quantize(self, limit: verify.Limit) -> "tuple[Recipe, artifact.Proof]":
         """The first recipe whose graph, in torch, is within `limit`, and what it loses on the image sets.
@@ -193,6 +194,16 @@ class Session:
             timeout_s=self.timeout_s,
             listener=self.listener,
         )
+
+    def _convert_within(self, recipe: "Recipe", request: Request, out: Path, limit: verify.Limit) -> report.Row:
+        """With float32 for what is not integer if the target's own choice breaks the contract."""
+        try:
+            return self._convert(self._source(recipe), request, out, limit)
+        except QualityError as error:
+            if not targets.find(request.target).coarse_rest:
+                raise
+            self._say_once(f"  {error} Again, with float32 for what is not integer ...")
+        return self._convert(self._source(recipe, exact_rest=True), request, out, limit)
 
     def _convert(self, source: "Source", request: Request, out: Path, limit: verify.Limit | None) -> report.Row:
         start = time.perf_counter()
@@ -260,7 +271,7 @@ class Session:
             output: npt.NDArray[np.float32] = self.loaded.folded(torch.from_numpy(image)).numpy()
         return output
 
-    def _source(self, recipe: "Recipe | None", crops: int = CROPS) -> "Source":
+    def _source(self, recipe: "Recipe | None", crops: int = CROPS, *, exact_rest: bool = False) -> "Source":
         """The network with what it needs for INT8. Exports are kept for each recipe apart."""
         from edgesr.targets.source import Source
 
@@ -273,6 +284,7 @@ class Session:
             min_side_px=self.spec.min_side_px,
             calibration=None if self.images is None else self._calibration(crops),
             recipe=recipe,
+            exact_rest=exact_rest,
             progress=lambda done, total: self.listener.progress("calibrate", done, total),
             store=place,
         )

@@ -23,7 +23,8 @@ class TargetInfo:
 
     `runtime`: the package that runs the result in Python; None where only a device has it. `free_sizes`: whether height
     and width may be free; where not, DEFAULT_SIZES stands for no size. `ios`: what the artifact may take and give.
-    `withheld`: why a precision that one would expect is missing.
+    `withheld`: why a precision that one would expect is missing. `coarse_rest`: whether INT8 computes what is not
+    integer in less than float32, for speed.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TargetInfo:
     free_sizes: bool = True
     ios: tuple[Io, ...] = ("float32",)
     withheld: Mapping[Precision, str] = field(default_factory=dict)
+    coarse_rest: bool = False
 
     def sizes(self, asked: tuple[Size, ...]) -> tuple[Size, ...]:
         """The sizes of a request: those asked for, else free ones, else the default of targets that have none."""
@@ -81,6 +83,7 @@ _ROWS = (
         runtime="openvino",
         precisions=BASIC,
         summary="OpenVINO IR (.xml, .bin): x86 and Arm CPUs",
+        coarse_rest=True,
     ),
     TargetInfo(
         name="ncnn",

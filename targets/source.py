@@ -43,12 +43,14 @@ class Source:
         calibration: Calibration | None = None,
         scheme: Scheme | None = None,
         recipe: "Recipe | None" = None,
+        exact_rest: bool = False,
         progress: Progress | None = None,
         store: Path | None = None,
     ) -> None:
         """`network`: float32 (1, 3, H, W), RGB in [0, 1] -> (1, 3, scale * H, scale * W); sides >= `min_side_px`.
 
-        `recipe`: its numbers are taken for INT8 instead of a search for ranges alone.
+        `recipe`: its numbers are taken for INT8 instead of a search for ranges alone. `exact_rest`: what is not integer
+        in float32, also where a target would take less (TargetInfo.coarse_rest).
 
         Raises ConversionError if a weight is not finite.
         """
@@ -56,12 +58,12 @@ class Source:
         self.network = network.eval()
         self.name, self.scale, self.min_side_px = name, scale, min_side_px
         self.calibration, self.scheme, self.progress = calibration, scheme or Scheme(), progress
-        self.recipe = recipe
+        self.recipe, self.exact_rest = recipe, exact_rest
         self.store = store
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the exports, which another process finds in `store` or makes again."""
-        kept = ("network", "name", "scale", "min_side_px", "calibration", "scheme", "recipe", "store")
+        kept = ("network", "name", "scale", "min_side_px", "calibration", "scheme", "recipe", "exact_rest", "store")
         return {name: getattr(self, name) for name in kept} | {"progress": None}
 
     def check(self, request: Request) -> None:

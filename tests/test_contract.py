@@ -21,6 +21,7 @@ from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
 from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.settings import EFFORTS, Settings  # noqa: E402
+from edgesr.runner.openvino import HINT  # noqa: E402
 from edgesr.verify import Limit, check_limit, lost  # noqa: E402
 
 MODEL = "plainusr-t"
@@ -141,6 +142,30 @@ def test_a_contract_that_cannot_be_kept_says_the_best_that_was_reached(
     assert list(tmp_path.iterdir()) == []
     refused = [text.partition(":")[0].strip() for text in heard.said if "(allowed 0.0001)" in text]
     assert refused == ["Recipe in the package", "Effort 1 of 2", "Effort 2 of 2"]
+
+
+def test_what_is_not_integer_is_computed_in_float32_if_the_contract_needs_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO takes bfloat16 where the CPU has it, unless that is refused; other targets have no such choice."""
+    refused: set[str] = set()
+
+    def refuse_once(found: Proof, limit: Limit, name: str) -> None:
+        if "int8" in name and name not in refused:
+            refused.add(name)
+            raise QualityError("too much")
+        check_limit(found, limit, name)
+
+    session, limit = Session(MODEL, int8=True), Limit()
+    exact, other = plan(MODEL, 4, ["openvino", "onnxruntime"], ["int8"])
+    first = session.convert(exact.request, tmp_path, limit)
+    assert read_manifest(tmp_path / first.slug).runtime_options[HINT] == "bf16"
+    monkeypatch.setattr("edgesr.verify.check_limit", refuse_once)
+    again = session.convert(exact.request, tmp_path, limit)
+    assert read_manifest(tmp_path / again.slug).runtime_options[HINT] == "f32"
+    monkeypatch.setattr("edgesr.quantization.settings.EFFORTS", ())
+    with pytest.raises(QualityError, match="too much"):
+        Session(MODEL, int8=True).convert(other.request, tmp_path, limit)
 
 
 def test_images_that_judge_do_not_calibrate_unnoticed(tmp_path: Path) -> None:
