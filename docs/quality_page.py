@@ -65,7 +65,8 @@ Machine: {machines}. Images: {sets}; calibration: {photos}.
 **The contract**: in every runtime, a recipe may lose at most {bars} on the mean of the sets,
 and {worst} dB on the worst image of any set. Losses are those of the saved file in the runtime named: luma PSNR against
 the ground truth, less than the float32 network in torch reaches; every set counts alike. CoreML packages ran in this
-kit's reference interpreter, TensorRT files in ONNX Runtime. Targets with a fixed size get the image cut or mirrored to
+kit's reference interpreter, TensorRT files in ONNX Runtime. OpenVINO computed what is not integer in bfloat16, or in
+float32 where bfloat16 would break the contract. Targets with a fixed size get the image cut or mirrored to
 256x256; only the image itself counts.
 
 **The peers** got the same float32 ONNX file, the same crops of the same photos (not our synthetic patches) and the

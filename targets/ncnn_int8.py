@@ -115,20 +115,29 @@ def integer_weights(rounding: Rounding) -> Weights:
 def match(
     layers: tuple[Layer, ...], weights: Mapping[str, Weights], found: list[Rounding | None]
 ) -> dict[str, Rounding]:
-    """The rounding of each rounded convolution, by name: both are in the order of execution, and weights must agree."""
-    names = [layer.name for layer in layers if layer.kind in CONVOLUTIONS]
-    if len(names) != len(found):
-        raise ConversionError("int8", f"the quantized graph has {len(found)} convolutions, pnnx wrote {len(names)}")
-    for name, rounding in zip(names, found, strict=True):
-        if rounding is not None and not _rounds(rounding, weights[name].kernel):
-            raise ConversionError("int8", f"the quantized graph does not hold the weights of {name}")
-    return {name: rounding for name, rounding in zip(names, found, strict=True) if rounding is not None}
+    """The rounding of each rounded convolution, by name: the first that is left with its weights.
+
+    pnnx may swap convolutions that do not read each other. Equal ones keep the order of execution, as in both lists.
+    """
+    left = [layer.name for layer in layers if layer.kind in CONVOLUTIONS]
+    if len(left) != len(found):
+        raise ConversionError("int8", f"the quantized graph has {len(found)} convolutions, pnnx wrote {len(left)}")
+    pairs = {}
+    for number, rounding in enumerate(found, start=1):
+        if rounding is None:
+            continue
+        name = next((name for name in left if _rounds(rounding, weights[name])), None)
+        if name is None:
+            raise ConversionError("int8", f"pnnx wrote no weights of convolution {number} of the quantized graph")
+        pairs[name] = rounding
+        left.remove(name)
+    return pairs
 
 
-def _rounds(rounding: Rounding, kernel: npt.NDArray[Any]) -> bool:
-    if kernel.size != rounding.integers.size:
+def _rounds(rounding: Rounding, exact: Weights) -> bool:
+    if exact.kernel.size != rounding.integers.size or (exact.bias is None) != (rounding.bias is None):
         return False
-    off = np.abs(rounding.kernel() - kernel).reshape(len(rounding.steps), -1)
+    off = np.abs(rounding.kernel() - exact.kernel).reshape(len(rounding.steps), -1)
     return bool((off <= 0.51 * rounding.steps[:, None]).all())
 
 

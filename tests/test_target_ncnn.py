@@ -131,10 +131,23 @@ def test_graph_of_another_network_is_refused(slim: Source, tmp_path: Path) -> No
     layers = read_param(files(slim, "fp32", tmp_path)[0])
     weights = read_bin((tmp_path / WEIGHTS).read_bytes(), layers)
     found = roundings(slim.quantized)
-    with pytest.raises(ConversionError, match="does not hold the weights of"):
-        match(layers, weights, [*found[1:], found[0]])
+    assert found[3] is not None
+    changed = replace(found[3], integers=found[3].integers + np.int8(1))
+    with pytest.raises(ConversionError, match="pnnx wrote no weights of convolution 4 of"):
+        match(layers, weights, [*found[:3], changed, *found[4:]])
     with pytest.raises(ConversionError, match=f"has {len(found) - 1} convolutions, pnnx wrote {len(found)}"):
         match(layers, weights, found[1:])
+
+
+def test_convolutions_are_found_in_any_order(slim: Source, tmp_path: Path) -> None:
+    layers = read_param(files(slim, "fp32", tmp_path)[0])
+    weights = read_bin((tmp_path / WEIGHTS).read_bytes(), layers)
+    found = roundings(slim.quantized)
+    names = [
+        {id(rounding): name for name, rounding in match(layers, weights, order).items()}
+        for order in (found, found[::-1])
+    ]
+    assert names[0] == names[1]
 
 
 def test_fp16_stores_half_the_bytes_and_says_what_it_computes_in(slim: Source, tmp_path: Path) -> None:

@@ -218,6 +218,7 @@ RULES: Mapping[str, Rule] = {
     "BinaryOp": Rule(frozenset({0, 1, 2}), _binary, inputs=None),
     "UnaryOp": Rule(frozenset({0}), _unary),
     "Clip": Rule(frozenset({0, 1}), _same),
+    "ReLU": Rule(frozenset({0}), _same),
     "Sigmoid": Rule(frozenset(), _same),
     "GELU": Rule(frozenset({0}), _gelu),
     "Reduction": Rule(frozenset(MEAN_OF_IMAGE), _mean),
