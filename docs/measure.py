@@ -14,7 +14,8 @@ import click
 from records import MODELS, ROOT, SCALE, machine, read, write
 
 from edgesr.errors import EdgesrError
-from edgesr.pipeline import Planned, Session, convert_all, plan
+from edgesr.pipeline import Session, convert_all
+from edgesr.planned import Planned, plan
 from edgesr.targets import BASIC, TARGETS
 from edgesr.terminal import Terminal
 

@@ -25,7 +25,8 @@ from records import MODELS, ROOT, RUN_HERE, SCALE, machine, read, write
 from edgesr import datasets, isolation
 from edgesr.artifact import Proof, file_sha256, read_manifest
 from edgesr.errors import EdgesrError, MissingExtra
-from edgesr.pipeline import CROPS_FOR_RECIPES, Session, convert_all, plan
+from edgesr.pipeline import CROPS_FOR_RECIPES, Session, convert_all
+from edgesr.planned import plan
 from edgesr.quantization.calibration import Calibration, from_images
 from edgesr.quantization.recipe import Facts
 from edgesr.report import Status

@@ -169,7 +169,8 @@ def convert(
     """
     from edgesr.extras import require
     from edgesr.models.registry import find
-    from edgesr.pipeline import Session, convert_all, plan
+    from edgesr.pipeline import Session, convert_all
+    from edgesr.planned import plan
     from edgesr.report import table
     from edgesr.targets import INTEGER, TARGETS
     from edgesr.terminal import Terminal

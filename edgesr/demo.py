@@ -22,7 +22,8 @@ from edgesr.images import Photo, write_photo
 from edgesr.interleave import Plan, interleave
 from edgesr.listener import Listener
 from edgesr.metrics import to_input
-from edgesr.pipeline import Session, convert_all, plan
+from edgesr.pipeline import Session, convert_all
+from edgesr.planned import plan
 from edgesr.report import Row, decibels
 from edgesr.resize import resize_matlab
 from edgesr.runner import Runner, open_artifact

@@ -23,11 +23,12 @@ from edgesr.artifact import Manifest, WeightsEntry
 from edgesr.errors import ArtifactError, EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
+from edgesr.planned import Planned
 from edgesr.recipes import Candidates
 from edgesr.runner import open_artifact
 from edgesr.runner.contract import InputRule
 from edgesr.runner.opening import RUNTIMES
-from edgesr.types import Io, Precision, Request, Size
+from edgesr.types import Request, Size
 
 if TYPE_CHECKING:
     from edgesr.quantization.calibration import Calibration
@@ -395,41 +396,6 @@ class GraphRunner:
 
 def pixels_sha256(image: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A request. `optional`: part of "all", so that what cannot be had is a row with the reason and not an error."""
-
-    request: Request
-    optional: bool = False
-
-
-def plan(
-    model: str,
-    scale: int,
-    names: Iterable[str],
-    precisions: Sequence[Precision],
-    sizes: tuple[Size, ...] = (),
-    io: Io = "float32",
-) -> list[Planned]:
-    """A request for every target in `names` ("all": each there is) and precision, each target once.
-
-    Raises UnknownName or Unsupported for a target named by itself that does not have what is asked.
-    """
-    chosen: dict[str, bool] = {}
-    for name in names:
-        for target in targets.TARGETS if name == "all" else (targets.find(name).name,):
-            chosen[target] = chosen.get(target, True) and name == "all"
-    planned = []
-    for target, optional in chosen.items():
-        info = targets.TARGETS[target]
-        for precision in precisions:
-            request = Request(model, scale, target, precision, info.sizes(sizes), io)
-            if not optional:
-                info.check(request)
-            planned.append(Planned(request, optional))
-    return planned
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from edgesr.interleave import Ratio  # noqa: E402
 from edgesr.metrics import to_input  # noqa: E402
 from edgesr.models.files import sha256_of, shipped_file  # noqa: E402
 from edgesr.models.registry import SPECS, ModelSpec  # noqa: E402
-from edgesr.pipeline import Session, convert_all, plan  # noqa: E402
+from edgesr.pipeline import Session, convert_all  # noqa: E402
+from edgesr.planned import plan  # noqa: E402
 from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.settings import EFFORTS, Settings  # noqa: E402

@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs edgesr[export]")
 
-from edgesr.pipeline import Session, convert_all, plan
+from edgesr.pipeline import Session, convert_all
+from edgesr.planned import plan
 from edgesr.runner import open_artifact
 from edgesr.types import Precision
 

@@ -9,7 +9,7 @@ import quality
 import quality_page
 
 from edgesr.models.registry import SPECS
-from edgesr.pipeline import plan
+from edgesr.planned import plan
 from edgesr.targets import BASIC
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgesr.errors import UnknownName, Unsupported
-from edgesr.pipeline import plan
+from edgesr.planned import plan
 from edgesr.targets import DEFAULT_SIZES, TARGETS
 from edgesr.targets.listing import explained
 from edgesr.types import PRECISIONS
