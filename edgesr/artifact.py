@@ -79,7 +79,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything a runner or an app needs to know about an artifact, and how it was made."""
+    """Everything a runner or an app needs to know about an artifact, and how it was made.
+
+    multiple_px: tiles start at multiples of it, so that the network's windows keep their places in the image.
+    """
 
     slug: str
     request: Request
@@ -99,6 +102,7 @@ class Manifest:
     calibration: Mapping[str, Any] | None = None
     recipe: Mapping[str, Any] | None = None
     proof: Proof | None = None
+    multiple_px: int = 1
     schema: int = SCHEMA
 
 

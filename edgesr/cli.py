@@ -82,13 +82,13 @@ def _one_size(text: str) -> Size:
 
 
 @cli.command()
+@click.option("--identify", type=FILE, metavar="FILE", help="Only the network whose weights this file holds.")
 @as_json
-def models(json_: bool) -> None:
+def models(identify: Path | None, json_: bool) -> None:
     """List the networks: scales, size, cost, licence, PSNR and where weights come from."""
-    from edgesr.models.listing import rows, table
+    from edgesr.models.listing import rows, rows_of_file, table
 
-    found = rows()
-    _print(found, json_, table)
+    _print(rows() if identify is None else rows_of_file(identify), json_, table)
 
 
 @cli.command()

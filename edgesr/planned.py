@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgesr import targets
+from edgesr.models.registry import find
 from edgesr.types import Io, Precision, Request, Size
 
 
@@ -25,12 +26,15 @@ def plan(
 ) -> list[Planned]:
     """A request for every target in `names` ("all": each there is) and precision, each target once.
 
+    Without `sizes`, a network that works in windows gets the default size everywhere, others where the target needs it.
     Raises UnknownName or Unsupported for a target named by itself that does not have what is asked.
     """
     chosen: dict[str, bool] = {}
     for name in names:
         for target in targets.TARGETS if name == "all" else (targets.find(name).name,):
             chosen[target] = chosen.get(target, True) and name == "all"
+    if find(model, scale).multiple_px > 1:
+        sizes = sizes or targets.DEFAULT_SIZES
     planned = []
     for target, optional in chosen.items():
         info = targets.TARGETS[target]

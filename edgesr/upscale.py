@@ -121,7 +121,13 @@ def plan(height: int, width: int, manifest: Manifest, options: Options) -> TileP
 
 def _plan(height: int, width: int, manifest: Manifest, tile: Size | None) -> TilePlan:
     return plan_tiles(
-        height, width, scale=manifest.scale, halo_px=manifest.halo_px, tile_hw=tile, min_side_px=manifest.min_side_px
+        height,
+        width,
+        scale=manifest.scale,
+        halo_px=manifest.halo_px,
+        tile_hw=tile,
+        min_side_px=manifest.min_side_px,
+        multiple=manifest.multiple_px,
     )
 
 

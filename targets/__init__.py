@@ -190,4 +190,4 @@ def convert(source: "Source", request: Request, folder: Path) -> "Conversion":
     find(request.target).check(request)
     target = load(request.target)
     source.check(request)
-    return target.convert(source, request, folder)
+    return target.convert(source.fitting(request), request, folder)

@@ -24,9 +24,9 @@ LOWER_BOUND = 32
 """torch.export must prove pooling windows non-empty; from 32 it can. The graph itself holds no such bound."""
 
 
-def example_input() -> torch.Tensor:
-    """float32 (1, 3, 48, 40), contiguous, values spread over [0, 1]."""
-    height, width = EXAMPLE_SIDES
+def example_input(size: Size = EXAMPLE_SIDES) -> torch.Tensor:
+    """float32 (1, 3, height, width), contiguous, values spread over [0, 1]."""
+    height, width = size
     return torch.linspace(0, 1, 3 * height * width).reshape(1, 3, height, width)
 
 
@@ -51,10 +51,10 @@ def to_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
     return module
 
 
-def save_module(graph: nn.Module) -> bytes:
-    """A graph of torch.export with free height and width, as the bytes of a .pt2 file."""
+def save_module(graph: nn.Module, size: Size | None = None) -> bytes:
+    """A graph of torch.export as the bytes of a .pt2 file, for inputs of `size` or of free height and width."""
     content = io.BytesIO()
-    program = to_program(graph)
+    program = to_program(graph, size)
     with stage("save"):
         torch.export.save(program, content)
     return content.getvalue()
@@ -68,9 +68,9 @@ def load_module(content: bytes) -> nn.Module:
         return to_module(torch.export.load(io.BytesIO(content)))
 
 
-def to_onnx(network: nn.Module) -> bytes:
-    """The ONNX file of `network` (float32 (1, 3, H, W) in and out) with free height and width."""
-    program = to_program(network)
+def to_onnx(network: nn.Module, size: Size | None = None) -> bytes:
+    """The ONNX file of `network` (float32 (1, 3, H, W) in and out) for `size`, or with free height and width."""
+    program = to_program(network, size)
     with stage("export"):
         has_gelu = any(node.target is torch.ops.aten.gelu.default for node in program.graph.nodes)
         written: Any = torch.onnx.export(
@@ -81,12 +81,17 @@ def to_onnx(network: nn.Module) -> bytes:
             verbose=False,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
-            dynamic_shapes=free_sides(),
+            dynamic_shapes=free_sides() if size is None else None,
         )
         model = written.model_proto
     return onnx_graph.save(onnx_graph.clean(model))
 
 
-def with_size(content: bytes, size: Size, scale: int) -> bytes:
-    """The same network for inputs of exactly `size`: runtimes plan memory and fold shapes ahead."""
-    return onnx_graph.save(onnx_graph.fix_size(onnx_graph.load(content), size, scale))
+def with_size(content: bytes, sizes: tuple[Size, ...], scale: int) -> bytes:
+    """The same network for inputs of exactly one size: runtimes plan memory and fold shapes ahead.
+
+    As it is if `sizes` are none or several.
+    """
+    if len(sizes) != 1:
+        return content
+    return onnx_graph.save(onnx_graph.fix_size(onnx_graph.load(content), sizes[0], scale))

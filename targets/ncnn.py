@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from edgesr.errors import ArtifactError, ConversionError
+from edgesr.errors import ArtifactError, ConversionError, Unsupported
 from edgesr.extras import require
 from edgesr.quantization.toolchain import stage
 from edgesr.runner.ncnn_file import Layer, Weights, read_bin, read_param, write_bin, write_param
@@ -51,6 +51,11 @@ HALF = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.param` and `model.bin` for `request` into `folder`."""
+    if source.multiple_px > 1:
+        raise Unsupported(
+            f"ncnn cannot run {source.name}: its tensors have no batch axis, along which the windows of attention lie. "
+            "Take one of: onnxruntime, openvino, executorch, tflite, coreml."
+        )
     layers, weights = _float_network(source.unrounded if request.precision == "int8" else source.network)
     notes: tuple[str, ...] = (ANY_SIZE,)
     shares: dict[str, float] = {}

@@ -42,6 +42,9 @@ def clean(model: ModelProto) -> ModelProto:
 
 
 def fix_size(model: ModelProto, size: Size, scale: int) -> ModelProto:
+    """Set the sides of input and output, unless they are fixed already."""
+    if all(dim.HasField("dim_value") for dim in model.graph.input[0].type.tensor_type.shape.dim):
+        return model
     _set_sides(model.graph.input[0], size)
     _set_sides(model.graph.output[0], (scale * size[0], scale * size[1]))
     return model
@@ -96,7 +99,7 @@ def quantized_convolutions(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def convolution_macs(content: bytes, scale: int) -> dict[str, int]:
-    """Convolution name -> its share of the work: multiply-accumulates for a 64x64 input."""
+    """Convolution name -> its share of the work: multiply-accumulates for a 64x64 input, or one of the fixed size."""
     model = onnx.shape_inference.infer_shapes(fix_size(load(content), COUNTING_SIZE, scale), data_prop=True)
     shapes = _shapes((*model.graph.value_info, *model.graph.output))
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}

@@ -53,13 +53,12 @@ REWRITES: tuple[Rewrite, ...] = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.onnx` and `model.ort` for `request` into `folder`."""
-    content = source.quantized_onnx if request.precision == "int8" else source.float_onnx
+    content = source.onnx(request.precision)
     share = integer_share(content, source.scale) if request.precision == "int8" else None
     if request.precision == "fp16":
         with stage("float16"):
             content = to_float16(content)
-    if len(request.sizes) == 1:
-        content = with_size(content, request.sizes[0], source.scale)
+    content = with_size(content, request.sizes, source.scale)
     saved = to_ort_format(content)
     check_equal(content, saved, _sample_size(source, request))
     (folder / MAIN).write_bytes(content)

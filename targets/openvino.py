@@ -13,7 +13,7 @@ from edgesr.targets.base import Conversion, tensor_specs, versions
 from edgesr.targets.export import with_size
 from edgesr.targets.rewrite import Rewrite
 from edgesr.targets.source import Source
-from edgesr.types import Precision, Request
+from edgesr.types import Precision, Request, Size
 
 MAIN = "model.xml"
 WEIGHTS = "model.bin"
@@ -48,18 +48,16 @@ class Layer:
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.xml`, `model.bin` and `layers.json` for `request` into `folder`."""
-    content = source.quantized_onnx if request.precision == "int8" else source.float_onnx
+    content = source.onnx(request.precision)
     openvino = load_openvino()
     wanted = "f32" if source.exact_rest else HINTS[request.precision]
     hint = usable_hint(openvino.Core(), wanted)
     layers = execution_layers(content, source.scale, hint)
-    if len(request.sizes) == 1:
-        content = with_size(content, request.sizes[0], source.scale)
     with stage("openvino"):
-        model = openvino.Core().read_model(content)
+        model = openvino.Core().read_model(with_size(content, request.sizes, source.scale))
         openvino.save_model(model, folder / MAIN, compress_to_fp16=request.precision == "fp16")
         _name_by_position(folder / MAIN)
-    (folder / LAYERS).write_text(_table(layers, hint), encoding="utf-8")
+    (folder / LAYERS).write_text(_table(layers, hint, source.size or onnx_graph.COUNTING_SIZE), encoding="utf-8")
     inputs, outputs = tensor_specs(request)
     return Conversion(
         main=MAIN,
@@ -101,9 +99,9 @@ def _by_precision(layers: list[Layer]) -> str:
     return f"Execution precision on this CPU: {'; '.join(parts)} ({LAYERS} lists them)."
 
 
-def _table(layers: list[Layer], hint: str) -> str:
-    """JSON, a line per layer."""
-    height, width = onnx_graph.COUNTING_SIZE
+def _table(layers: list[Layer], hint: str, size: Size) -> str:
+    """JSON, a line per layer; `size`: of the input for which they were counted."""
+    height, width = size
     facts = {"device": "CPU of the conversion", HINT: hint, "input": [1, 3, height, width]}
     rows = ",\n".join("  " + json.dumps(asdict(layer)) for layer in layers)
     return json.dumps(facts)[:-1] + f', "layers": [\n{rows}\n]}}\n'
@@ -115,14 +113,15 @@ def integer_share(layers: list[Layer]) -> float:
 
 
 def execution_layers(content: bytes, scale: int, hint: str) -> list[Layer]:
-    """What OpenVINO's CPU plugin makes of an ONNX file for a 64x64 input, in the order of execution."""
+    """What OpenVINO's CPU plugin makes of an ONNX file, in the order of execution; free sides become 64x64."""
     openvino = load_openvino()
     height, width = onnx_graph.COUNTING_SIZE
     macs = onnx_graph.convolution_macs(content, scale)
     with stage("openvino"):
         core = openvino.Core()
         model = core.read_model(content)
-        model.reshape([1, 3, height, width])
+        if model.is_dynamic():
+            model.reshape([1, 3, height, width])
         config = {HINT: hint, "PERFORMANCE_HINT": "LATENCY"}
         nodes = core.compile_model(model, "CPU", config).get_runtime_model().get_ordered_ops()
         infos = [{key: getattr(value, "value", value) for key, value in node.get_rt_info().items()} for node in nodes]

@@ -1,5 +1,6 @@
 """What every target starts from: one network, exported once per form and kept."""
 
+import copy
 import functools
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from edgesr.errors import ConversionError, Unsupported
 from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.toolchain import stage
-from edgesr.types import Request
+from edgesr.types import Precision, Request, Size
 
 if TYPE_CHECKING:
     from edgesr.quantization.graph import Report
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with calibration crops done and crops in all."""
+
+KEPT = (
+    *("network", "name", "scale", "min_side_px", "multiple_px", "size"),
+    *("calibration", "scheme", "recipe", "exact_rest", "store"),
+)
+"""What of a source goes to another process."""
 
 
 class Source:
@@ -46,9 +53,12 @@ class Source:
         exact_rest: bool = False,
         progress: Progress | None = None,
         store: Path | None = None,
+        multiple_px: int = 1,
+        size: Size | None = None,
     ) -> None:
         """`network`: float32 (1, 3, H, W), RGB in [0, 1] -> (1, 3, scale * H, scale * W); sides >= `min_side_px`.
 
+        `multiple_px`: what sides are multiples of; where it is not 1, exports are for one `size`, see `at`.
         `recipe`: its numbers are taken for INT8 instead of a search for ranges alone. `exact_rest`: what is not integer
         in float32, also where a target would take less (TargetInfo.coarse_rest).
 
@@ -59,12 +69,29 @@ class Source:
         self.name, self.scale, self.min_side_px = name, scale, min_side_px
         self.calibration, self.scheme, self.progress = calibration, scheme or Scheme(), progress
         self.recipe, self.exact_rest = recipe, exact_rest
-        self.store = store
+        self.store, self.multiple_px, self.size = store, multiple_px, size
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the exports, which another process finds in `store` or makes again."""
-        kept = ("network", "name", "scale", "min_side_px", "calibration", "scheme", "recipe", "exact_rest", "store")
-        return {name: getattr(self, name) for name in kept} | {"progress": None}
+        return {name: getattr(self, name) for name in KEPT} | {"progress": None}
+
+    def at(self, size: Size) -> "Source":
+        """This network for inputs of exactly `size`: what depends on the size alone becomes a constant."""
+        sized = copy.copy(self)
+        for name, value in vars(type(self)).items():
+            if isinstance(value, functools.cached_property):
+                sized.__dict__.pop(name, None)
+        make = getattr(self.network, "at", None)
+        sized.network = make(*size).eval() if make is not None else self.network
+        sized.size = size
+        if self.store is not None:
+            sized.store = self.store / f"{size[0]}x{size[1]}"
+            sized.store.mkdir(exist_ok=True)
+        return sized
+
+    def fitting(self, request: Request) -> "Source":
+        """This source, or for a network that works in windows, the one of the size that is asked for."""
+        return self if self.multiple_px == 1 else self.at(request.sizes[0])
 
     def check(self, request: Request) -> None:
         """Raise Unsupported if the request does not fit this network."""
@@ -75,6 +102,13 @@ class Source:
                 raise Unsupported(
                     f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
                 )
+            if height % self.multiple_px or width % self.multiple_px:
+                raise Unsupported(
+                    f"{self.name} cannot run at {height}x{width}: it works in windows, so both sides must be multiples "
+                    f"of {self.multiple_px} px. Photos of any size are cut into such tiles."
+                )
+        if self.multiple_px > 1 and len(request.sizes) != 1:
+            raise Unsupported(f"{self.name} works in windows, so that an artifact has one size: give --size once.")
         if request.precision in ("int8", "int16x8") and self.calibration is None and self.recipe is None:
             raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
 
@@ -84,28 +118,36 @@ class Source:
         `unfinished`: where the state of a fit is kept, and taken up after an interruption.
         """
         from edgesr.quantization.graph import find_recipe
-        from edgesr.targets.export import example_input, free_sides
 
         assert self.calibration is not None, "checked by the caller"
-        example, sides = example_input(), free_sides()
-        return find_recipe(self.network, self.calibration, settings, example, sides, report, unfinished)
+        return find_recipe(self.network, self.calibration, settings, *self._example, report, unfinished)
 
     def explain(self, report: "Report") -> "Explanation":
         """What the recipe does to every convolution, on calibration crops. Raises Unsupported without those."""
         from edgesr.quantization.layers_report import explain
-        from edgesr.targets.export import example_input, free_sides
 
         assert self.recipe is not None, "an argument of the caller"
         if self.calibration is None:
             raise Unsupported(f"Explaining a recipe needs calibration images; give {self.name} low-resolution photos.")
-        return explain(self.recipe, self.network, self.calibration, example_input(), free_sides(), report)
+        return explain(self.recipe, self.network, self.calibration, *self._example, report)
+
+    @property
+    def _example(self) -> tuple[torch.Tensor, Any]:
+        """An input for tracing, and which of its sides are free (torch.export)."""
+        from edgesr.targets.export import example_input, free_sides
+
+        return (example_input(), free_sides()) if self.size is None else (example_input(self.size), None)
 
     @functools.cached_property
     def float_onnx(self) -> bytes:
-        """float32 ONNX, free height and width."""
+        """float32 ONNX, free height and width unless there is a `size`."""
         from edgesr.targets.export import to_onnx
 
-        return self._stored("float.onnx", lambda: to_onnx(self.network))
+        return self._stored("float.onnx", lambda: to_onnx(self.network, self.size))
+
+    def onnx(self, precision: Precision) -> bytes:
+        """QDQ ONNX for INT8, else float32."""
+        return self.quantized_onnx if precision == "int8" else self.float_onnx
 
     @functools.cached_property
     def quantized(self) -> nn.Module:
@@ -115,18 +157,18 @@ class Source:
         """
         with stage("quantize"):
             from edgesr.targets import export
-        return export.load_module(self._stored("quantized.pt2", lambda: export.save_module(self._quantize())))
+        make = functools.partial(export.save_module, size=self.size)
+        return export.load_module(self._stored("quantized.pt2", lambda: make(self._quantize())))
 
     def _quantize(self) -> nn.Module:
         with stage("quantize"):
             from edgesr.quantization.graph import quantize
             from edgesr.quantization.recipe_graph import apply
-            from edgesr.targets.export import example_input, free_sides
 
         if self.recipe is not None:
-            return apply(self.recipe, self.network, example_input(), free_sides())
+            return apply(self.recipe, self.network, *self._example)
         assert self.calibration is not None, "checked by Source.check"
-        return quantize(self.network, self.calibration, self.scheme, example_input(), free_sides(), self.progress)
+        return quantize(self.network, self.calibration, self.scheme, *self._example, self.progress)
 
     @functools.cached_property
     def unrounded(self) -> nn.Module:
@@ -135,17 +177,16 @@ class Source:
             return self.network
         with stage("prepare"):
             from edgesr.quantization.recipe_graph import unrounded
-            from edgesr.targets.export import example_input, free_sides
 
-        return unrounded(self.recipe, self.network, example_input(), free_sides())
+        return unrounded(self.recipe, self.network, *self._example)
 
     @functools.cached_property
     def quantized_onnx(self) -> bytes:
-        """QDQ ONNX of `quantized`, free height and width, weights stored as int8."""
+        """QDQ ONNX of `quantized`, free height and width unless there is a `size`, weights stored as int8."""
         from edgesr.targets import onnx_graph
         from edgesr.targets.export import to_onnx
 
-        content = self._stored("quantized.onnx", lambda: to_onnx(self.quantized))
+        content = self._stored("quantized.onnx", lambda: to_onnx(self.quantized, self.size))
         onnx_graph.check_weights_are_int8(onnx_graph.load(content))
         return content
 

@@ -31,8 +31,10 @@ DEFAULTS_SINCE_18 = {
     "QuantizeLinear": ("saturate", "output_dtype", "block_size", "precision"),
     "DequantizeLinear": ("block_size", "output_dtype"),
     "ReduceMean": ("noop_with_empty_axes",),
+    "Split": ("num_outputs",),
 }
-"""Attributes that opset 17 does not have; the exporter writes them with their defaults."""
+"""Attributes that opset 17 does not have; the exporter writes them with their defaults. A Split without one makes equal
+parts, as many as it has outputs."""
 
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite(
@@ -62,9 +64,7 @@ MOVED = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.onnx` and `build_engine.sh` for `request` into `folder`."""
-    content = source.quantized_onnx if request.precision == "int8" else source.float_onnx
-    if len(request.sizes) == 1:
-        content = with_size(content, request.sizes[0], source.scale)
+    content = with_size(source.onnx(request.precision), request.sizes, source.scale)
     with stage("tensorrt"):
         model = onnx_graph.load(content)
         if request.precision == "int8":

@@ -36,11 +36,14 @@ class Layer:
     scales: Values | None
     stride: tuple[int, int]
     padding: tuple[int, int]
+    dilation: tuple[int, int]
     depthwise: bool
 
     @property
     def kernel(self) -> tuple[int, int]:
-        return self.weight.shape[2], self.weight.shape[3]
+        """Height and width, with what dilation leaves out."""
+        height, width = self.weight.shape[2:]
+        return (height - 1) * self.dilation[0] + 1, (width - 1) * self.dilation[1] + 1
 
 
 def convolution(graph: Lowering, node: fx.Node) -> Tensor:
@@ -54,7 +57,7 @@ def convolution(graph: Lowering, node: fx.Node) -> Tensor:
     source, same = pad_where_same_is_not(graph, node, layer, source)
     constants = _integer_constants(graph, node, layer, step) if integer and step else _constants(graph, node, layer)
     kind = source.dtype
-    graph.macs[kind] = graph.macs.get(kind, 0) + int(np.prod(nhwc(node)[1:3])) * layer.weight.size
+    graph.macs[kind] = graph.macs.get(kind, 0) + int(np.prod(nhwc(node)[:3])) * layer.weight.size
     code = "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D"
     result = rounding if integer and rounding else "float32"
     return graph.emit(code, [source, *constants], node, result, _options(layer, same))
@@ -62,13 +65,15 @@ def convolution(graph: Lowering, node: fx.Node) -> Tensor:
 
 def _layer(graph: Lowering, node: fx.Node) -> Layer:
     source, weight_node, bias_node, stride, padding, dilation, groups = arguments(node, 7)
-    dilation, groups = list(dilation or [1, 1]), groups or 1
+    groups = groups or 1
     weight, scales = _weight(graph, weight_node)
     depthwise = 1 < groups == nhwc(source)[3] and weight.shape[1] == 1
-    if set(dilation) != {1} or (groups > 1 and not depthwise):
-        raise ConversionError("lower", f"{node.name} has {groups} groups, dilation {dilation}: LiteRT has no rule")
+    if groups > 1 and not depthwise:
+        raise ConversionError("lower", f"{node.name} has {groups} groups of several channels: LiteRT has no rule")
     bias = np.zeros(len(weight), np.float32) if bias_node is None else graph.weight(bias_node)
-    return Layer(weight, bias, scales, _pair(stride or [1, 1]), _pair(padding or [0, 0]), depthwise)
+    return Layer(
+        weight, bias, scales, _pair(stride or [1, 1]), _pair(padding or [0, 0]), _pair(dilation or [1, 1]), depthwise
+    )
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -91,9 +96,9 @@ def pad_where_same_is_not(graph: Lowering, node: fx.Node, layer: Layer, source: 
     sides = zip(source.shape[1:3], nhwc(node)[1:3], layer.kernel, layer.stride, layer.padding, strict=True)
     if all(_is_same(*side) for side in sides):
         return source, True
-    (top, left), (_, height, width, channels) = layer.padding, source.shape
+    (top, left), (images, height, width, channels) = layer.padding, source.shape
     borders = np.array([(0, 0), (top, top), (left, left), (0, 0)], np.int32)
-    padded = (1, height + 2 * top, width + 2 * left, channels)
+    padded = (images, height + 2 * top, width + 2 * left, channels)
     inputs = [source, graph.file.constant(f"{node.name}_borders", borders)]
     output = graph.file.tensor(f"{node.name}_padded", padded, source.rounding or "float32")
     return graph.file.operator("PAD", inputs, output, schema.PadOptionsT()), False
@@ -110,10 +115,7 @@ def _constants(graph: Lowering, node: fx.Node, layer: Layer) -> list[Tensor]:
         weight = weight * layer.scales.astype(np.float32)[:, None, None, None]
     values = _written(weight.astype(np.float32), layer.depthwise)
     bias = graph.file.constant(f"{node.name}_bias", layer.bias.astype(np.float32))
-    stored = graph.file.constant(f"{node.name}_weight", values.astype(graph.weight_dtype))
-    if graph.weight_dtype == "float32":
-        return [stored, bias]
-    return [graph.file.operator("DEQUANTIZE", [stored], graph.file.tensor(f"{stored.index}", values.shape)), bias]
+    return [graph.stored(f"{node.name}_weight", values), bias]
 
 
 def _integer_constants(graph: Lowering, node: fx.Node, layer: Layer, step: Rounding) -> list[Tensor]:
@@ -152,6 +154,7 @@ def _options(layer: Layer, same: bool) -> Any:
     options = schema.DepthwiseConv2DOptionsT() if layer.depthwise else schema.Conv2DOptionsT()
     options.padding = schema.Padding.SAME if same else schema.Padding.VALID
     options.strideH, options.strideW = layer.stride
+    options.dilationHFactor, options.dilationWFactor = layer.dilation
     if layer.depthwise:
         options.depthMultiplier = 1
     return options

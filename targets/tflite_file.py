@@ -35,6 +35,7 @@ VERSIONS = {
     ("PAD", "int8"): 2,
     ("GELU", "int8"): 2,
     ("RESIZE_BILINEAR", "float32"): 3,
+    ("BROADCAST_TO", "float32"): 2,
 }
 """Version of an operator by the type of its first input, 1 where none is given (tensorflow/lite/tools/versioning):
 the lowest that has it, so that runtimes from 2.14 on load the file."""
@@ -51,12 +52,21 @@ class Rounding:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of the file: NHWC shape; `rounding` is None where it holds plain numbers."""
+    """A tensor of the file. `shape`: as it lies there; `rounding` is None where it holds plain numbers.
+
+    `order`: which axis of the network's tensor lies at each place: (0, 2, 3, 1) is NHWC.
+    """
 
     index: int
     shape: tuple[int, ...]
     dtype: str
     rounding: Rounding | None = None
+    order: tuple[int, ...] = ()
+
+
+def usual_order(rank: int) -> tuple[int, ...]:
+    """Images lie channels last, everything else as in the network."""
+    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
 
 
 class AlignedBuffer:
@@ -149,7 +159,7 @@ class FileWriter:
         tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), TYPES[dtype], buffer
         tensor.quantization, tensor.hasRank = parameters, True
         self.tensors.append(tensor)
-        return Tensor(len(self.tensors) - 1, tuple(shape), dtype, rounding)
+        return Tensor(len(self.tensors) - 1, tuple(shape), dtype, rounding, usual_order(len(shape)))
 
 
 def _parameters(scales: npt.NDArray[Any], zero_points: npt.NDArray[Any], axis: int) -> Any:

@@ -4,18 +4,25 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from torch import fx
 
 from edgesr.errors import ConversionError
 from edgesr.targets.rewrite import Rewrite
+from edgesr.targets.tflite_axes import AXIS_RULES, cut
 from edgesr.targets.tflite_convolution import PIXEL_SHUFFLE, convolution, producers
-from edgesr.targets.tflite_file import Tensor
-from edgesr.targets.tflite_lowering import DEQUANTIZE, QUANTIZE, Lowering, Rule, arguments, nhwc, rounding_of, wanted
-
-NHWC_AXIS = (0, 3, 1, 2)
-"""Axis of the file's tensor for each axis of an NCHW tensor."""
+from edgesr.targets.tflite_file import Tensor, usual_order
+from edgesr.targets.tflite_lowering import (
+    DEQUANTIZE,
+    QUANTIZE,
+    Lowering,
+    Rule,
+    arguments,
+    nhwc,
+    rounding_of,
+    shape_of,
+    wanted,
+)
 
 
 def _quantize(graph: Lowering, node: fx.Node) -> Tensor:
@@ -34,10 +41,11 @@ def _unary(code: str, *, integer: bool) -> Rule:
     """
 
     def rule(graph: Lowering, node: fx.Node) -> Tensor:
-        source, rounding = graph.of(node.args[0]), wanted(node)
+        source, rounding = graph.lying(node.args[0]), wanted(node)
+        options, order = _activation_options(code, node), source.order
         if integer and source.dtype == "int8" and rounding is not None:
-            return graph.emit(code, [source], node, rounding, _activation_options(code, node))
-        return graph.emit(code, [graph.plain(node.args[0])], node, "float32", _activation_options(code, node))
+            return graph.emit(code, [source], node, rounding, options, order)
+        return graph.emit(code, [graph.plain(node.args[0], order)], node, "float32", options, order)
 
     return rule
 
@@ -56,50 +64,51 @@ def _activation_options(code: str, node: fx.Node) -> Any:
 
 def _binary(code: str) -> Rule:
     def rule(graph: Lowering, node: fx.Node) -> Tensor:
-        inputs, rounding = [graph.of(source) for source in node.args[:2]], wanted(node)
+        order, rounding = _common_order(graph, node), wanted(node)
+        inputs = [graph.of(source, order) for source in node.args[:2]]
         options = getattr(schema, f"{code.title()}OptionsT")()
         if code in ("ADD", "MUL", "SUB") and rounding is not None and all(each.dtype == "int8" for each in inputs):
-            return graph.emit(code, inputs, node, rounding, options)
-        return graph.emit(code, [graph.plain(source) for source in node.args[:2]], node, "float32", options)
+            return graph.emit(code, inputs, node, rounding, options, order)
+        return graph.emit(
+            code, [graph.plain(source, order) for source in node.args[:2]], node, "float32", options, order
+        )
 
     return rule
 
 
-def _axis(axis: int) -> int:
-    return NHWC_AXIS[axis % 4]
+def _common_order(graph: Lowering, node: fx.Node) -> tuple[int, ...]:
+    """How the operand of the result's shape lies: the other one may be a constant, or be repeated."""
+    shape = shape_of(node)
+    for source in node.args[:2]:
+        if isinstance(source, fx.Node) and source in graph.values and shape_of(source) == shape:
+            return graph.lying(source).order
+    return usual_order(len(shape))
 
 
 def round_parts_before_concat(graph: Lowering, node: fx.Node) -> Tensor:
     """Rounding commutes with joining: parts that are integers already never become float32 again."""
     sources, axis = arguments(node, 2)
     options = schema.ConcatenationOptionsT()
-    options.axis = _axis(axis or 0)
-    rounding, roundings = wanted(node), {graph.of(source).rounding for source in sources}
+    order = _concat_order(graph, sources)
+    options.axis = order.index((axis or 0) % len(order))
+    tensors = [graph.of(source, order) for source in sources]
+    rounding, roundings = wanted(node), {tensor.rounding for tensor in tensors}
     if rounding is None and len(roundings) == 1:
         (rounding,) = roundings
-    parts = [graph.cast(graph.of(source), rounding, f"{node.name}_{index}") for index, source in enumerate(sources)]
-    return graph.emit("CONCATENATION", parts, node, rounding or "float32", options)
+    parts = [graph.cast(tensor, rounding, f"{node.name}_{index}") for index, tensor in enumerate(tensors)]
+    return graph.emit("CONCATENATION", parts, node, rounding or "float32", options, order)
+
+
+def _concat_order(graph: Lowering, sources: list[fx.Node]) -> tuple[int, ...]:
+    """How the first activation among the parts lies."""
+    return next(graph.lying(source).order for source in sources if source in graph.values)
 
 
 def _slice(graph: Lowering, node: fx.Node) -> Tensor:
     source, axis, start, _, step = arguments(node, 5)
     if step not in (None, 1):
         raise ConversionError("lower", f"{node.name} takes every {step}th element; only whole ranges have a rule")
-    return _range(graph, node, source, axis or 0, start or 0)
-
-
-def _part(graph: Lowering, node: fx.Node) -> Tensor:
-    """One part of a split, as a slice."""
-    split, index = arguments(node)
-    source, sizes, axis = arguments(split, 3)
-    return _range(graph, node, source, axis or 0, sum(sizes[:index]))
-
-
-def _range(graph: Lowering, node: fx.Node, source: fx.Node, axis: int, start: int) -> Tensor:
-    begin = [0, 0, 0, 0]
-    begin[_axis(axis)] = start
-    inputs = [graph.of(source), graph.integers(*begin), graph.integers(*nhwc(node))]
-    return graph.emit("SLICE", inputs, node, inputs[0].rounding or "float32", schema.SliceOptionsT())
+    return cut(graph, node, source, axis or 0, start or 0)
 
 
 def _max_pool(graph: Lowering, node: fx.Node) -> Tensor:
@@ -144,32 +153,24 @@ def resize_between_pixel_centres(graph: Lowering, node: fx.Node) -> Tensor:
     return graph.emit("RESIZE_BILINEAR", [graph.plain(node.args[0]), size], node, "float32", options)
 
 
-def _mean(graph: Lowering, node: fx.Node) -> Tensor:
-    options = schema.ReducerOptionsT()
-    options.keepDims = True
-    source, axes, keep, *_ = arguments(node, 3)
-    if not keep:
-        raise ConversionError("lower", f"{node.name} drops the axes of its mean; only keepdim=True has a rule")
-    inputs = [graph.plain(source), graph.integers(*(_axis(axis) for axis in axes))]
-    return graph.emit("MEAN", inputs, node, "float32", options)
-
-
 def _clamp(graph: Lowering, node: fx.Node) -> Tensor:
     source, low, high = arguments(node, 3)
-    if low is None or high is None:
-        raise ConversionError("lower", f"{node.name} clamps on one side; only clamping on both has a rule")
-    ends = [graph.file.constant(f"{node.name}_{end}", np.full((1, 1, 1, 1), end, np.float32)) for end in (high, low)]
-    below = graph.file.tensor(f"{node.name}_below", nhwc(node))
-    options = schema.MaximumMinimumOptionsT()
-    below = graph.file.operator("MINIMUM", [graph.plain(source), ends[0]], below, options)
-    return graph.emit("MAXIMUM", [below, ends[1]], node, "float32", options)
+    order = graph.lying(source).order
+    tensor, steps = graph.plain(source, order), (("MINIMUM", high), ("MAXIMUM", low))
+    asked = [(code, end) for code, end in steps if end is not None]
+    for index, (code, end) in enumerate(asked, start=1):
+        inputs, options = [tensor, graph.of(float(end), order)], schema.MaximumMinimumOptionsT()
+        if index == len(asked):
+            return graph.emit(code, inputs, node, "float32", options, order)
+        tensor = graph.file.operator(code, inputs, graph.file.tensor(f"{node.name}_{index}", tensor.shape), options)
+    return tensor
 
 
 def _square(graph: Lowering, node: fx.Node) -> Tensor:
     if len(node.args) > 1 and node.args[1] != 2:
         raise ConversionError("lower", f"{node.name} raises to the power {node.args[1]}; only squares have a rule")
-    source = graph.plain(node.args[0])
-    return graph.emit("MUL", [source, source], node, "float32", schema.MulOptionsT())
+    source = graph.plain(node.args[0], graph.lying(node.args[0]).order)
+    return graph.emit("MUL", [source, source], node, "float32", schema.MulOptionsT(), source.order)
 
 
 def shuffle_with_depth_to_space(graph: Lowering, node: fx.Node) -> Tensor:
@@ -201,6 +202,7 @@ REWRITES: tuple[Rewrite, ...] = (
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
+        **AXIS_RULES,
         QUANTIZE: _quantize,
         DEQUANTIZE: _dequantize,
         "aten.conv2d.default": convolution,
@@ -210,6 +212,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten.sigmoid.default": _unary("LOGISTIC", integer=False),
         "aten.exp.default": _unary("EXP", integer=False),
         "aten.sqrt.default": _unary("SQRT", integer=False),
+        "aten.rsqrt.default": _unary("RSQRT", integer=False),
+        "aten.tanh.default": _unary("TANH", integer=False),
         "aten.add.Tensor": _binary("ADD"),
         "aten.sub.Tensor": _binary("SUB"),
         "aten.mul.Tensor": _binary("MUL"),
@@ -217,10 +221,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten.clamp.default": _clamp,
         "aten.square.default": _square,
         "aten.pow.Tensor_Scalar": _square,
-        "aten.mean.dim": _mean,
         "aten.cat.default": round_parts_before_concat,
         "aten.slice.Tensor": _slice,
-        "<built-in function getitem>": _part,
         "aten.max_pool2d.default": _max_pool,
         "aten.avg_pool2d.default": _average_pool,
         "aten.upsample_bilinear2d.vec": resize_between_pixel_centres,

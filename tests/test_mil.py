@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 
 from edgesr.errors import ArtifactError  # noqa: E402
 from edgesr.runner.mil import Interpreter, to_float16  # noqa: E402
-from edgesr.runner.mil_operations import OPERATIONS, Arguments  # noqa: E402
+from edgesr.runner.mil_arguments import Arguments  # noqa: E402
+from edgesr.runner.mil_operations import OPERATIONS  # noqa: E402
 from edgesr.runner.mil_windows import Window  # noqa: E402
 
 torch.set_num_threads(1)

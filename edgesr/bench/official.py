@@ -68,9 +68,11 @@ def official(network: nn.Module, folded: nn.Module) -> nn.Module:
 class PlainSource(Source):
     """A source whose ONNX file is a plain `torch.onnx.export` at one opset and one fixed size."""
 
+    size: Size
+
     def __init__(self, network: nn.Module, size: Size, opset: int, *, name: str, scale: int, min_side_px: int) -> None:
-        super().__init__(network, name=name, scale=scale, min_side_px=min_side_px)
-        self.size, self.opset = size, opset
+        super().__init__(network, name=name, scale=scale, min_side_px=min_side_px, size=size)
+        self.opset = opset
 
     @functools.cached_property
     def float_onnx(self) -> bytes:

@@ -22,13 +22,13 @@ DOWNLOAD_TIMEOUT_S = 20
 def locate(spec: ModelSpec, file: Path | None, say: Callable[[str], None] = print) -> tuple[Path, Kind]:
     """The file to load for `spec`, and whose weights they are. Downloads only if nothing is found here."""
     if file is not None:
-        if not file.is_file():
-            what = "is a folder" if file.is_dir() else "does not exist"
-            raise WeightsError(f"The weights file {file} {what}. Give a .safetensors or .pth file.")
+        check_given(file)
         return file, _kind(spec, file)
     for folder in _local_folders():
         candidate = _in_folder(folder, spec.weights.file)
         if candidate is not None:
+            if spec.weights.sha256 is None:
+                return candidate, "user"
             _check_sha256(candidate, spec.weights)
             return candidate, "official"
     shipped = shipped_file(spec)
@@ -37,15 +37,23 @@ def locate(spec: ModelSpec, file: Path | None, say: Callable[[str], None] = prin
     return _download(spec, say), "official"
 
 
+def check_given(file: Path) -> None:
+    """Raise WeightsError if `file` is none."""
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise WeightsError(f"The weights file {file} {what}. Give a .safetensors or .pth file.")
+
+
 def where(spec: ModelSpec) -> str:
     """In words, where `load` would take the weights of `spec` from; touches no network."""
     for folder in _local_folders():
         candidate = _in_folder(folder, spec.weights.file)
         if candidate is not None:
-            return f"official, {candidate}"
+            return f"{'official' if spec.weights.sha256 else 'user'}, {candidate}"
     if shipped_file(spec) is not None:
         return "edgesr-trained, shipped with the package"
-    return f"official, download from {spec.weights.source}"
+    how = "download" if spec.weights.address else "get by hand"
+    return f"official, {how} from {spec.weights.source}"
 
 
 def shipped_file(spec: ModelSpec) -> Path | None:
@@ -116,6 +124,8 @@ def _check_sha256(path: Path, weights: OfficialWeights) -> None:
 def _download(spec: ModelSpec, say: Callable[[str], None]) -> Path:
     weights = spec.weights
     by_hand = f"Get {weights.file} from {weights.source} and name its folder in EDGESR_WEIGHTS_DIR."
+    if weights.sha256 is None:
+        by_hand = f"Get them from {weights.source} and pass the file with --weights FILE."
     if weights.address is None:
         raise WeightsError(f"The weights of {spec.name} x{spec.scale} have no direct address. {by_hand}")
     import pooch

@@ -1,8 +1,10 @@
 """The rows of `edgesr models`. No torch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgesr.extras import require
 from edgesr.models.files import card_of, where
 from edgesr.models.registry import SPECS, ModelSpec
 
@@ -12,6 +14,17 @@ if TYPE_CHECKING:
 
 def rows() -> list[dict[str, Any]]:
     return [_row(spec) for spec in SPECS]
+
+
+def rows_of_file(path: Path) -> list[dict[str, Any]]:
+    """The row of the network whose weights `path` holds, by names and shapes, and their form.
+
+    Raises WeightsError for a file that holds none.
+    """
+    require("torch", "export")
+    from edgesr.models.weights import identified
+
+    return [{**_row(spec), "form": form, "weights": f"user, {path}"} for spec, form in identified(path)]
 
 
 def _row(spec: ModelSpec) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Network(nn.Module, ABC):
@@ -18,3 +19,19 @@ class Network(nn.Module, ABC):
 
     def collapse_in_training(self) -> None:
         """Choose the cheapest equal computation for training, where there is one."""
+
+
+def padded(x: Tensor, multiple: int) -> Tensor:
+    """Reflected to the right and bottom until both sides are multiples; (N, C, H, W).
+
+    Raises RuntimeError where a side is not longer than what it lacks.
+    """
+    height, width = x.shape[2:]
+    missing = -height % multiple, -width % multiple
+    return F.pad(x, (0, missing[1], 0, missing[0]), "reflect") if any(missing) else x
+
+
+def cropped(output: Tensor, x: Tensor, scale: int) -> Tensor:
+    """`output` without what `padded` added to the input `x`."""
+    height, width = scale * x.shape[2], scale * x.shape[3]
+    return output if output.shape[2:] == (height, width) else output[:, :, :height, :width]

@@ -6,7 +6,7 @@ field and measured PSNR from the network itself.
 
 import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgesr.errors import UnknownName, Unsupported
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OfficialWeights:
-    """A file published by the authors. `address` is pinned to a commit; `source` says where by hand if None."""
+    """A file published by the authors. `address` is pinned to a commit; `source` says where by hand if None.
+
+    sha256: None where the file could not be had, so that one found by its name is checked by its keys alone.
+    """
 
     file: str
-    sha256: str
+    sha256: str | None
     address: str | None
     licence: str
     source: str
@@ -31,8 +34,9 @@ class OfficialWeights:
 class ModelSpec:
     """One network at one scale.
 
-    params: of the official checkpoint. gmacs_720p: 1e9 multiply-accumulates of the folded convolutions for a
-    1280x720 output. min_side_px: smallest input side. receptive_field_px: radius, in input pixels, of what can
+    params: of the official checkpoint. gmacs_720p: 1e9 multiply-accumulates of the folded convolutions and matrix
+    products for a 1280x720 output. min_side_px: smallest input side. multiple_px: what a side of a tile is a multiple
+    of; where it is not 1, artifacts have fixed sizes. receptive_field_px: radius, in input pixels, of what can
     influence an output; None where the network reads the whole image. halo_px: margin of a tile.
     peak_bytes_per_px: estimated peak memory per input pixel of a float32 run. measured_psnr_db: luma PSNR
     ("paper-y") of the official weights by data set; published_psnr_db: the same as printed in the paper.
@@ -51,6 +55,7 @@ class ModelSpec:
     weights: OfficialWeights
     measured_psnr_db: Mapping[str, float]
     published_psnr_db: Mapping[str, float]
+    multiple_px: int = 1
 
     @property
     def key(self) -> str:
@@ -64,11 +69,17 @@ class ModelSpec:
         return forms
 
     def check_sizes(self, sizes: Iterable[Size]) -> None:
-        """Raise Unsupported for an input size below what this network can run at."""
+        """Raise Unsupported for an input size that an artifact of this network cannot have."""
         for height, width in sizes:
             if min(height, width) < self.min_side_px:
                 raise Unsupported(
                     f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
+                )
+            if height % self.multiple_px or width % self.multiple_px:
+                nearest = "x".join(str(-(-side // self.multiple_px) * self.multiple_px) for side in (height, width))
+                raise Unsupported(
+                    f"{self.name} cannot run at {height}x{width}: it works in windows, so both sides must be multiples "
+                    f"of {self.multiple_px} px. The next larger size is {nearest}; photos of any size are cut to it."
                 )
 
 
@@ -184,6 +195,136 @@ def _plainusr(
         weights=_github(_PLAINUSR_FOLDER, f"PlainUSR{letter}_Rep_x{scale}.pth", sha256),
         measured_psnr_db=measured,
         published_psnr_db={},
+    )
+
+
+def _by_hand(file: str, licence: str, source: str) -> OfficialWeights:
+    """Published where only a browser can get them."""
+    return OfficialWeights(file=file, sha256=None, address=None, licence=licence, source=source)
+
+
+@dataclass(frozen=True, slots=True)
+class _WindowNetwork:
+    """A network with attention in windows, whose scales differ in little. `facts`: (params, GMACs) of x2, x3, x4."""
+
+    family: str
+    config: Mapping[str, Any]
+    channels: int
+    multiple_px: int
+    receptive_field_px: int | None
+    weights: OfficialWeights
+    """`{scale}` stands in the name of the file."""
+    facts: tuple[tuple[int, float], tuple[int, float], tuple[int, float]]
+    published: Mapping[str, float]
+    """For x4."""
+
+
+_DITN_SOURCE = "Google Drive, linked from github.com/yongliuy/DITN"
+_ELAN_SOURCE = "Baidu disk, linked from github.com/xindongzhang/ELAN"
+_HAT_SOURCE = "Google Drive, linked from github.com/XPixelGroup/HAT"
+
+_WINDOW_NETWORKS = {
+    "ditn-real": _WindowNetwork(
+        "ditn",
+        {"units": 1, "norm": "tanh"},
+        channels=60,
+        multiple_px=8,
+        receptive_field_px=58,
+        weights=_by_hand("DITN_Real_x{scale}.pth", "Apache-2.0", _DITN_SOURCE),
+        facts=((424_636, 90.395), (432_751, 41.518), (444_112, 24.246)),
+        published={},
+    ),
+    "ditn-tiny": _WindowNetwork(
+        "ditn",
+        {"units": 1, "norm": "layer"},
+        channels=60,
+        multiple_px=8,
+        receptive_field_px=58,
+        weights=_by_hand("DITN_Tiny_x{scale}.pth", "Apache-2.0", _DITN_SOURCE),
+        facts=((367_996, 90.395), (376_111, 41.518), (387_472, 24.246)),
+        published={},
+    ),
+    "ditn": _WindowNetwork(
+        "ditn",
+        {"units": 3, "norm": "layer"},
+        channels=60,
+        multiple_px=8,
+        receptive_field_px=168,
+        weights=_by_hand("DITN_x{scale}.pth", "Apache-2.0", _DITN_SOURCE),
+        facts=((1_022_724, 252.523), (1_030_839, 114.475), (1_042_200, 65.678)),
+        published={},
+    ),
+    "elan-light": _WindowNetwork(
+        "elan",
+        {"modules": 24, "channels": 60, "shared": 1},
+        channels=60,
+        multiple_px=16,
+        receptive_field_px=None,
+        weights=_by_hand("ELAN-light_x{scale}.pth", "Apache-2.0", _ELAN_SOURCE),
+        facts=((620_916, 200.31), (629_031, 89.02), (640_392, 53.449)),
+        published={},
+    ),
+    "elan": _WindowNetwork(
+        "elan",
+        {"modules": 36, "channels": 180, "shared": 0},
+        channels=180,
+        multiple_px=16,
+        receptive_field_px=None,
+        weights=_by_hand("ELAN_x{scale}.pth", "Apache-2.0", _ELAN_SOURCE),
+        facts=((8_429_076, 2311.765), (8_453_391, 1020.199), (8_487_432, 606.652)),
+        published={},
+    ),
+    "hat-s": _WindowNetwork(
+        "hat",
+        {"channels": 144, "depths": (6,) * 6, "compress": 24, "squeeze": 24},
+        channels=144,
+        multiple_px=16,
+        receptive_field_px=None,
+        weights=_by_hand("HAT-S_SRx{scale}.pth", "Apache-2.0", _HAT_SOURCE),
+        facts=((9_473_471, 3022.867), (9_658_111, 1350.725), (9_621_183, 826.087)),
+        published={"Set5": 32.92, "Set14": 29.15},
+    ),
+    "hat": _WindowNetwork(
+        "hat",
+        {"channels": 180, "depths": (6,) * 6},
+        channels=180,
+        multiple_px=16,
+        receptive_field_px=None,
+        weights=_by_hand("HAT_SRx{scale}.pth", "Apache-2.0", _HAT_SOURCE),
+        facts=((20_624_795, 5855.362), (20_809_435, 2597.638), (20_772_507, 1564.999)),
+        published={"Set5": 33.04, "Set14": 29.23},
+    ),
+    "hat-l": _WindowNetwork(
+        "hat",
+        {"channels": 180, "depths": (6,) * 12},
+        channels=180,
+        multiple_px=16,
+        receptive_field_px=None,
+        weights=_by_hand("HAT-L_SRx{scale}_ImageNet-pretrain.pth", "Apache-2.0", _HAT_SOURCE),
+        facts=((40_698_863, 11580.126), (40_883_503, 5117.779), (40_846_575, 3058.415)),
+        published={},
+    ),
+}
+
+
+def _windowed(name: str, scale: int) -> ModelSpec:
+    network = _WINDOW_NETWORKS[name]
+    params, gmacs = network.facts[scale - 2]
+    return ModelSpec(
+        name=name,
+        scale=scale,
+        family=network.family,
+        config=network.config,
+        params=params,
+        gmacs_720p=gmacs,
+        min_side_px=network.multiple_px // 2 + 1,
+        receptive_field_px=network.receptive_field_px,
+        halo_px=32,
+        peak_bytes_per_px=4 * _MAPS_ALIVE * network.channels,
+        weights=replace(network.weights, file=network.weights.file.format(scale=scale)),
+        measured_psnr_db={},
+        published_psnr_db=network.published if scale == 4 else {},
+        multiple_px=network.multiple_px,
     )
 
 
@@ -328,4 +469,5 @@ SPECS: tuple[ModelSpec, ...] = (
         gmacs=38.826,
         measured=_db(32.257, 28.714, 29.130),
     ),
+    *(_windowed(name, scale) for name in _WINDOW_NETWORKS for scale in (2, 3, 4)),
 )

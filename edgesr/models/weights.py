@@ -1,5 +1,6 @@
 """Loading weights: never anything but tensors, never a file that is not what it should be."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 from edgesr.errors import ConversionError, WeightsError
 from edgesr.extras import require
 from edgesr.models.checkpoint import read_checkpoint
-from edgesr.models.files import Kind, locate, sha256_of
+from edgesr.models.files import Kind, check_given, locate, sha256_of
 from edgesr.models.network import Network
 from edgesr.models.registry import SPECS, ModelSpec, find
 
 MAX_FILE_BYTES = 2**30
 """A thousand times the largest network here; a bigger file is a mistake or an attack."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+COUNTS = (torch.int64, torch.int32)
+"""Of what is stored with weights and is none: how many batches a BatchNorm saw, rows of a table. Kept as they are."""
 FOLD_TOLERANCE = 1e-4
 """Largest difference between training and folded form, relative to the output's range, before a load is refused."""
 
@@ -56,7 +59,7 @@ def load(name: str, scale: int | None = None, file: Path | None = None, say: Cal
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a .safetensors file or a PyTorch checkpoint (no code in it is run), as float32.
+    """Tensors by name from a .safetensors file or a PyTorch checkpoint (no code in it is run), floats as float32.
 
     Raises WeightsError for a damaged, hostile, empty or non-finite file.
     """
@@ -68,7 +71,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is damaged or hostile: its tensors claim more bytes than the file has. Get it again."
         )
-    state = {name: tensor.float() for name, tensor in state.items()}
+    state = {name: tensor if tensor.dtype in COUNTS else tensor.float() for name, tensor in state.items()}
     broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise WeightsError(
@@ -82,11 +85,17 @@ def identify(state: dict[str, Tensor]) -> list[tuple[ModelSpec, str]]:
     """The networks, and their form ("train", "deploy"), whose names and shapes are exactly those of `state`."""
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     return [
-        (spec, form)
-        for spec in SPECS
-        for form, network in _skeletons(spec).items()
-        if {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == shapes
+        (spec, form) for spec in SPECS for form, wanted in _shapes(spec.name, spec.scale).items() if wanted == shapes
     ]
+
+
+def identified(path: Path) -> list[tuple[ModelSpec, str]]:
+    """The networks whose weights, by names and shapes, `path` holds, and their form. Raises WeightsError if none."""
+    check_given(path)
+    found = identify(read_state(path))
+    if not found:
+        raise WeightsError(f"{path} holds no weights of a network of this kit: no names and shapes agree.")
+    return found
 
 
 def _read_safetensors(path: Path) -> object:
@@ -115,7 +124,7 @@ def _only_tensors(content: object, path: Path) -> dict[str, Tensor]:
             raise WeightsError(
                 f"{path}: entry {_short(name)} is {type(tensor).__name__}, not a tensor. Pass a bare state dict."
             )
-        if tensor.dtype not in DTYPES:
+        if tensor.dtype not in (*DTYPES, *COUNTS):
             known = ", ".join(str(dtype) for dtype in DTYPES)
             raise WeightsError(f"{path}: {_short(name)} is {tensor.dtype}; weights are one of {known}.")
     return content
@@ -135,9 +144,8 @@ def _matching_form(spec: ModelSpec, state: dict[str, Tensor], path: Path) -> Net
 def _closest_difference(spec: ModelSpec, state: dict[str, Tensor]) -> str:
     """Names the first few tensors that differ from the nearest form of `spec`."""
     reports = []
-    for form, network in _skeletons(spec).items():
-        wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    for form, wanted in _shapes(spec.name, spec.scale).items():
         wrong = [
             f"{name}: {found.get(name, 'missing')}, expected {wanted[name]}"
             for name in wanted
@@ -156,10 +164,14 @@ def _short(name: object) -> str:
     return repr(name)[:80]
 
 
-def _skeletons(spec: ModelSpec) -> dict[str, Network]:
-    """The forms of `spec` without memory for their weights."""
+@functools.cache
+def _shapes(name: str, scale: int) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Names and shapes of a network's weights in each of its forms; takes no memory for them."""
     with torch.device("meta"):
-        return spec.forms()
+        forms = find(name, scale).forms()
+    return {
+        form: {key: tuple(tensor.shape) for key, tensor in made.state_dict().items()} for form, made in forms.items()
+    }
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ import numpy as np
 
 from edgesr.errors import ArtifactError, Unsupported
 from edgesr.runner.contract import Array
-from edgesr.runner.mil_operations import CHUNK, OPERATIONS, Arguments
+from edgesr.runner.mil_arguments import Arguments
+from edgesr.runner.mil_operations import CHUNK, OPERATIONS
 from edgesr.runner.mil_program import Operation, Program, Tensor, Values, read_program
 
 MODEL = "model.mlmodel"

@@ -5,14 +5,15 @@ Definitions: the operation reference of coremltools (MIL, opsets iOS15 to iOS17)
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
 from edgesr.errors import ArtifactError
+from edgesr.runner import mil_shapes
 from edgesr.runner.contract import Array
-from edgesr.runner.mil_program import LIMIT_ELEMENTS, TYPES, Values
+from edgesr.runner.mil_arguments import Arguments, Function, check_size
+from edgesr.runner.mil_program import TYPES, Values
 from edgesr.runner.mil_windows import (
     Pair,
     Sides,
@@ -29,54 +30,6 @@ CHUNK = 1 << 15
 
 DTYPES = {"fp16": "float16", "fp32": "float32"}
 NAMES = MappingProxyType({dtype.name: dtype for dtype in TYPES.values()})
-LIMIT_RANK = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The values that one operation takes, by parameter. Raises ArtifactError for one that is missing or unfit."""
-
-    values: Mapping[str, tuple[Values, ...]]
-    texts: Mapping[str, str]
-
-    def all(self, key: str) -> tuple[Values, ...]:
-        if not self.values.get(key):
-            raise ArtifactError(f"the parameter {key!r} is missing")
-        return self.values[key]
-
-    def tensor(self, key: str) -> Values:
-        return self.all(key)[0]
-
-    def optional(self, key: str) -> Values | None:
-        return self.tensor(key) if key in self.values else None
-
-    def integers(self, key: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-        """All parts of the parameter as one sequence, so that a tuple of scalars reads like a vector."""
-        if default is not None and key not in self.values:
-            return default
-        return tuple(int(number) for part in self.all(key) for number in np.ravel(part))
-
-    def integer(self, key: str, default: int) -> int:
-        return self.integers(key, (default,))[0]
-
-    def number(self, key: str, default: float) -> float:
-        return float(np.ravel(self.tensor(key))[0]) if key in self.values else default
-
-    def flag(self, key: str, default: bool) -> bool:
-        return bool(self.integer(key, int(default)))
-
-    def text(self, key: str, default: str) -> str:
-        return self.texts.get(key, default)
-
-    def image(self, key: str = "x") -> Array:
-        """A tensor (1, C, H, W) in float32."""
-        x = self.tensor(key)
-        if x.ndim != 4 or x.shape[0] != 1 or not x.size:
-            raise ArtifactError(f"takes one image (1, C, H, W); found the shape {x.shape}")
-        return x.astype(np.float32, copy=False)
-
-
-Function = Callable[[Arguments], Values | tuple[Values, ...]]
 
 
 def _pair(arguments: Arguments, key: str) -> Pair:
@@ -106,7 +59,7 @@ def _pads(arguments: Arguments, size: Pair, kernel: Pair, strides: Pair, dilatio
 
 
 def conv(arguments: Arguments) -> Values:
-    x, weight, bias = arguments.image(), arguments.tensor("weight"), arguments.optional("bias")
+    x, weight, bias = arguments.images(), arguments.tensor("weight"), arguments.optional("bias")
     if weight.ndim != 4:
         raise ArtifactError(f"takes weights of four dimensions; found {weight.shape}")
     window = _window(arguments, (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3]))
@@ -139,7 +92,7 @@ def upsample_bilinear(arguments: Arguments) -> Values:
     if not all(math.isfinite(factor) and 0 < factor < 1e4 for factor in factors):
         raise ArtifactError(f"has the scale factors {factors}")
     height, width = (math.floor(side * factor) for side, factor in zip(x.shape[2:], factors, strict=True))
-    _check_size((x.shape[1], height, width))
+    check_size((x.shape[1], height, width))
     return resize_bilinear(x, height, width, align_corners=arguments.flag("align_corners", True))
 
 
@@ -150,7 +103,7 @@ def resize(arguments: Arguments) -> Values:
     if modes != ("LINEAR", "UNALIGN_CORNERS") or arguments.integer("resized_dims", 0) != 2 or len(shape) < 2:
         raise ArtifactError(f"with {modes} and the shape {shape} is not known to this kit")
     height, width = (wanted or side for wanted, side in zip(shape[-2:], x.shape[2:], strict=True))
-    _check_size((x.shape[1], height, width))
+    check_size((x.shape[1], height, width))
     return resize_bilinear(x, height, width, align_corners=False)
 
 
@@ -166,7 +119,7 @@ def pixel_shuffle(arguments: Arguments) -> Values:
 def _binary(function: "np.ufunc") -> Function:
     def compute(arguments: Arguments) -> Values:
         x, y = arguments.tensor("x"), arguments.tensor("y")
-        _check_size(np.broadcast_shapes(x.shape, y.shape))
+        check_size(np.broadcast_shapes(x.shape, y.shape))
         result: Values = function(x, y)
         return result
 
@@ -176,7 +129,7 @@ def _binary(function: "np.ufunc") -> Function:
 def real_div(arguments: Arguments) -> Values:
     """Integers are divided like numbers and rounded down, as MIL does."""
     x, y = arguments.tensor("x"), arguments.tensor("y")
-    _check_size(np.broadcast_shapes(x.shape, y.shape))
+    check_size(np.broadcast_shapes(x.shape, y.shape))
     result: Values = np.divide(x, y) if x.dtype.kind == "f" else np.floor_divide(x, y)
     return result
 
@@ -258,13 +211,6 @@ def cast(arguments: Arguments) -> Values:
     return arguments.tensor("x").astype(np.float32 if dtype.kind == "f" else dtype)
 
 
-def softmax(arguments: Arguments) -> Values:
-    x, axis = arguments.tensor("x"), arguments.integer("axis", -1)
-    powers = np.exp(x - x.max(axis=axis, keepdims=True))
-    result: Values = powers / powers.sum(axis=axis, keepdims=True)
-    return result
-
-
 def _reduce(function: Callable[..., Values]) -> Function:
     def compute(arguments: Arguments) -> Values:
         x = arguments.tensor("x")
@@ -274,80 +220,9 @@ def _reduce(function: Callable[..., Values]) -> Function:
     return compute
 
 
-def matmul(arguments: Arguments) -> Values:
-    x, y = arguments.tensor("x"), arguments.tensor("y")
-    if min(x.ndim, y.ndim) < 2:
-        raise ArtifactError(f"takes matrices; found the shapes {x.shape} and {y.shape}")
-    x = x.swapaxes(-1, -2) if arguments.flag("transpose_x", False) else x
-    y = y.swapaxes(-1, -2) if arguments.flag("transpose_y", False) else y
-    _check_size((*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]))
-    result: Values = np.matmul(x, y)
-    return result
-
-
-def concat(arguments: Arguments) -> Values:
-    if arguments.flag("interleave", False):
-        raise ArtifactError("interleave is not known to this kit")
-    parts = arguments.all("values")
-    _check_size((sum(part.size for part in parts),))
-    return np.concatenate(parts, axis=arguments.integer("axis", 0))
-
-
-def stack(arguments: Arguments) -> Values:
-    return np.stack(arguments.all("values"), axis=arguments.integer("axis", 0))
-
-
-def split(arguments: Arguments) -> tuple[Values, ...]:
-    x, axis = arguments.tensor("x"), arguments.integer("axis", 0)
-    if "split_sizes" not in arguments.values:
-        return tuple(np.split(x, arguments.integer("num_splits", 1), axis=axis))
-    sizes = arguments.integers("split_sizes")
-    if min(sizes) < 0 or sum(sizes) != x.shape[axis]:
-        raise ArtifactError(f"cannot split {x.shape[axis]} into {sizes}")
-    return tuple(np.split(x, np.cumsum(sizes)[:-1], axis=axis))
-
-
-def slice_by_index(arguments: Arguments) -> Values:
-    """Negative ends count from the end; a mask means from the first or to the last; squeeze drops the dimension."""
-    x, rank = arguments.tensor("x"), arguments.tensor("x").ndim
-    begins, ends = arguments.integers("begin"), arguments.integers("end")
-    strides = arguments.integers("stride", (1,) * rank)
-    none = (0,) * rank
-    masks = [arguments.integers(key, none) for key in ("begin_mask", "end_mask", "squeeze_mask")]
-    if any(len(part) != rank for part in (begins, ends, strides, *masks)):
-        raise ArtifactError(f"needs one number per dimension of {x.shape}")
-    index = tuple(
-        begin if squeeze else slice(None if first else begin, None if last else end, stride)
-        for begin, end, stride, first, last, squeeze in zip(begins, ends, strides, *masks, strict=True)
-    )
-    return np.asarray(x[index])
-
-
-def reshape(arguments: Arguments) -> Values:
-    """0 keeps a side, -1 takes what is left."""
-    x, shape = arguments.tensor("x"), arguments.integers("shape")
-    return x.reshape([x.shape[index] if side == 0 else side for index, side in enumerate(shape)])
-
-
-def transpose(arguments: Arguments) -> Values:
-    return arguments.tensor("x").transpose(arguments.integers("perm"))
-
-
-def expand_dims(arguments: Arguments) -> Values:
-    x, axes = arguments.tensor("x"), arguments.integers("axes")
-    if x.ndim + len(axes) > LIMIT_RANK:
-        raise ArtifactError(f"to {x.ndim + len(axes)} dimensions; at most {LIMIT_RANK} exist")
-    return np.expand_dims(x, axes)
-
-
-def squeeze(arguments: Arguments) -> Values:
-    return np.squeeze(arguments.tensor("x"), axis=arguments.integers("axes", ()) or None)
-
-
-def gather(arguments: Arguments) -> Values:
-    x, indices = arguments.tensor("x"), arguments.tensor("indices")
-    _check_size((x.size, indices.size))
-    return np.take(x, indices.astype(np.int64), axis=arguments.integer("axis", 0))
+def rsqrt(arguments: Arguments) -> Values:
+    epsilon = np.float32(arguments.number("epsilon", 1e-12))
+    return _unary(lambda x: np.float32(1) / np.sqrt(x + epsilon))(arguments)  # type: ignore[return-value]
 
 
 def quantize(arguments: Arguments) -> Values:
@@ -383,7 +258,7 @@ def constexpr_lut_to_dense(arguments: Arguments) -> Values:
     """Indices of log2(entries) bits, packed from the least significant bit of each byte on."""
     table, packed = arguments.tensor("lut").ravel(), arguments.tensor("indices").ravel()
     shape = arguments.integers("shape")
-    _check_size(shape)
+    check_size(shape)
     if table.size not in (2, 4, 16, 64, 256) or packed.dtype != np.uint8:
         raise ArtifactError(f"has a table of {table.size} entries with indices of type {packed.dtype}")
     width, count = table.size.bit_length() - 1, math.prod(shape)
@@ -412,11 +287,6 @@ def _along(part: Values, axis: int, rank: int) -> Array:
     return part.reshape([-1 if index == axis else 1 for index in range(rank)]) if part.ndim else part
 
 
-def _check_size(shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > LIMIT_ELEMENTS:
-        raise ArtifactError(f"would make a tensor of shape {shape}; at most {LIMIT_ELEMENTS} elements are made")
-
-
 OPERATIONS: Mapping[str, Function] = MappingProxyType(
     {
         "abs": _unary(np.abs),
@@ -424,22 +294,25 @@ OPERATIONS: Mapping[str, Function] = MappingProxyType(
         "avg_pool": average_pooling,
         "cast": cast,
         "clip": clip,
-        "concat": concat,
+        "concat": mil_shapes.concat,
         "constexpr_affine_dequantize": constexpr_affine_dequantize,
         "constexpr_lut_to_dense": constexpr_lut_to_dense,
         "conv": conv,
         "dequantize": dequantize,
         "exp": _unary(np.exp),
-        "expand_dims": expand_dims,
-        "gather": gather,
+        "expand_dims": mil_shapes.expand_dims,
+        "gather": mil_shapes.gather,
         "gelu": gelu,
         "identity": lambda arguments: arguments.tensor("x"),
+        "layer_norm": mil_shapes.layer_norm,
         "leaky_relu": leaky_relu,
-        "matmul": matmul,
+        "linear": mil_shapes.linear,
+        "matmul": mil_shapes.matmul,
         "max_pool": max_pooling,
         "maximum": _binary(np.maximum),
         "minimum": _binary(np.minimum),
         "mul": _binary(np.multiply),
+        "pad": mil_shapes.pad,
         "pixel_shuffle": pixel_shuffle,
         "quantize": quantize,
         "real_div": real_div,
@@ -447,21 +320,23 @@ OPERATIONS: Mapping[str, Function] = MappingProxyType(
         "reduce_mean": _reduce(np.mean),
         "reduce_sum": _reduce(np.sum),
         "relu": _unary(lambda x: np.maximum(x, 0)),
-        "reshape": reshape,
+        "reshape": mil_shapes.reshape,
         "resize": resize,
         "round": _unary(np.rint),
+        "rsqrt": rsqrt,
         "shape": lambda arguments: np.array(arguments.tensor("x").shape, np.int32),
         "sigmoid": _unary(_sigmoid),
-        "slice_by_index": slice_by_index,
-        "softmax": softmax,
-        "split": split,
+        "slice_by_index": mil_shapes.slice_by_index,
+        "softmax": mil_shapes.softmax,
+        "split": mil_shapes.split,
         "sqrt": _unary(np.sqrt),
         "square": _unary(np.square),
-        "squeeze": squeeze,
-        "stack": stack,
+        "squeeze": mil_shapes.squeeze,
+        "stack": mil_shapes.stack,
         "sub": _binary(np.subtract),
         "tanh": _unary(np.tanh),
-        "transpose": transpose,
+        "tile": mil_shapes.tile,
+        "transpose": mil_shapes.transpose,
         "upsample_bilinear": upsample_bilinear,
     }
 )

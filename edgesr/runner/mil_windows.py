@@ -57,23 +57,24 @@ def same_pads(size: Pair, kernel: Pair, strides: Pair, dilations: Pair, *, lower
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
-    """`weight`: (outputs, inputs / groups, kernel height, kernel width)."""
+    """`x`: (N, C, H, W); `weight`: (outputs, inputs / groups, kernel height, kernel width)."""
     channels, outputs = x.shape[1], weight.shape[0]
     if groups < 1 or channels % groups or outputs % groups or weight.shape[1] * groups != channels:
         raise ArtifactError(f"A convolution of {weight.shape} in {groups} groups does not fit {channels} channels.")
     rows, columns = window.output(x.shape[2], x.shape[3])
-    padded = _pad(x[0], window.pads)
-    result = np.empty((outputs, rows, columns), np.float32)
-    if groups == channels == outputs:
-        _depthwise(padded, weight[:, 0], window, result)
-    else:
-        for part, kernels, into in zip(
-            np.split(padded, groups), np.split(weight, groups), np.split(result, groups), strict=True
-        ):
-            _dense(part, kernels, window, into)
+    result = np.empty((len(x), outputs, rows, columns), np.float32)
+    for image, output in zip(x, result, strict=True):
+        padded = _pad(image, window.pads)
+        if groups == channels == outputs:
+            _depthwise(padded, weight[:, 0], window, output)
+        else:
+            for part, kernels, into in zip(
+                np.split(padded, groups), np.split(weight, groups), np.split(output, groups), strict=True
+            ):
+                _dense(part, kernels, window, into)
     if bias is not None:
         result += bias.reshape(-1, 1, 1)
-    return result[None]
+    return result
 
 
 def max_pool(x: Array, window: Window) -> Array:

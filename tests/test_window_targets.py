@@ -1,0 +1,76 @@
+"""Networks with attention in windows, in every runtime: what the artifact computes is what torch computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torchao", reason="needs edgesr[export]")
+pytest.importorskip("onnxscript", reason="needs edgesr[export]")
+
+from small_networks import make_from, photo, psnr_db, require_runtime, run
+from test_window_networks import SMALL, network
+
+from edgesr.errors import Unsupported
+from edgesr.targets import TARGETS, convert
+from edgesr.targets.source import Source
+from edgesr.types import Precision, Request
+
+SCALE, SIZE = 2, (32, 48)
+RUNNING = ("onnxruntime", "openvino", "coreml", "executorch", "tflite", "tensorrt")
+
+
+def source(name: str) -> Source:
+    return Source(network(name, SCALE).fold(), name=name, scale=SCALE, min_side_px=9, multiple_px=16)
+
+
+def request(name: str, target: str, precision: Precision = "fp32") -> Request:
+    return Request(name, SCALE, target, precision, (SIZE,))
+
+
+@pytest.mark.parametrize("target", RUNNING)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_runtime_computes_what_torch_computes(name: str, target: str, tmp_path: Path) -> None:
+    require_runtime(target)
+    given, x = source(name), photo(7, *SIZE)
+    found = make_from(given, tmp_path, request(name, target))(x)
+    assert np.abs(found - run(given.network, x)).max() < 0.5 / 255
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "coreml", "tflite"])
+@pytest.mark.parametrize("name", ["ditn-real", "hat"])
+def test_float16_stays_near(name: str, target: str, tmp_path: Path) -> None:
+    require_runtime(target)
+    given, x = source(name), photo(7, *SIZE)
+    found = make_from(given, tmp_path, request(name, target, "fp16"))(x)
+    assert psnr_db(found, run(given.network, x)) > 50
+
+
+def test_what_depends_on_the_size_is_a_constant_of_the_sized_source() -> None:
+    given = source("hat")
+    sized = given.at(SIZE)
+    x = photo(3, *SIZE)
+    assert np.array_equal(run(sized.network, x), run(given.network, x))
+    assert sized.float_onnx != given.at((16, 32)).float_onnx
+
+
+@pytest.mark.parametrize(
+    ("sizes", "what"), [((), "one size"), (((32, 48), (16, 16)), "one size"), (((40, 48),), "multiples of 16")]
+)
+def test_sizes_that_windows_do_not_fit_are_refused(
+    sizes: tuple[tuple[int, int], ...], what: str, tmp_path: Path
+) -> None:
+    require_runtime("onnxruntime")
+    with pytest.raises(Unsupported, match=what):
+        convert(source("hat"), Request("hat", SCALE, "onnxruntime", "fp32", sizes), tmp_path)
+
+
+def test_ncnn_is_refused_with_the_reason(tmp_path: Path) -> None:
+    require_runtime("ncnn")
+    with pytest.raises(Unsupported, match="batch"):
+        convert(source("ditn-real"), request("ditn-real", "ncnn"), tmp_path)
+
+
+def test_every_target_is_tested_here() -> None:
+    """Those that only a device runs are converted by the documented command (docs/targets.md)."""
+    assert {name for name, info in TARGETS.items() if info.runtime} == {*RUNNING, "ncnn"}
