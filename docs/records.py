@@ -14,7 +14,8 @@ from edgesr.whole_file import write_whole
 
 ROOT = Path(__file__).parent.parent
 SCALE = 4
-MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE)
+MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE and spec.weights.sha256 is not None)
+"""Those whose official weights can be downloaded: without weights there is no loss to measure."""
 RUN_HERE = tuple(name for name in TARGETS if name in RUNTIMES)
 """Targets whose artifacts run in Python, in the order of the table."""
 

@@ -109,6 +109,8 @@ class Source:
                 )
         if self.multiple_px > 1 and len(request.sizes) != 1:
             raise Unsupported(f"{self.name} works in windows, so that an artifact has one size: give --size once.")
+        if request.precision in ("int8", "int16x8") and self.multiple_px > 1:
+            raise Unsupported(f"{self.name} has no {request.precision} yet: use --precision fp32 or fp16.")
         if request.precision in ("int8", "int16x8") and self.calibration is None and self.recipe is None:
             raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
 

@@ -249,6 +249,40 @@ def test_casts_and_identity() -> None:
     assert np.array_equal(run("identity", x=values(3)), values(3))
 
 
+def test_layer_norm_and_linear_along_the_last_axis() -> None:
+    x, weight, bias = values(2, 5, 6), values(4, 6), values(4)
+    gamma, beta = values(6), values(6)
+    expected = F.layer_norm(torch.from_numpy(x), (6,), torch.from_numpy(gamma), torch.from_numpy(beta), 1e-3)
+    assert_close(run("layer_norm", x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=np.float32(1e-3)), expected)
+    assert_close(run("layer_norm", x=x, axes=[2]), F.layer_norm(torch.from_numpy(x), (6,)))
+    expected = F.linear(torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias))
+    assert_close(run("linear", x=x, weight=weight, bias=bias), expected)
+    with pytest.raises(ArtifactError, match="found the shapes"):
+        run("linear", x=x, weight=values(4, 5))
+
+
+def test_inverse_roots_keep_clear_of_zero() -> None:
+    x = np.array([0, 1e-6, 4], np.float32)
+    assert_close(run("rsqrt", x=x, epsilon=np.float32(1e-4)), torch.rsqrt(torch.from_numpy(x) + 1e-4))
+
+
+def test_padding_and_repeating() -> None:
+    x = values(2, 3)
+    assert np.array_equal(run("pad", x=x, pad=[1, 0, 0, 2]), np.pad(x, ((1, 0), (0, 2))))
+    assert np.array_equal(run("pad", x=x, pad=[1, 2]), np.pad(x, ((0, 0), (1, 2))))
+    assert np.array_equal(run("tile", x=x, reps=[2, 1]), np.tile(x, (2, 1)))
+    for kind, parameters in (("pad", {"pad": [1, -1]}), ("pad", {"pad": [1]}), ("tile", {"reps": [0, 1]})):
+        with pytest.raises(ArtifactError):
+            run(kind, x=x, **parameters)
+
+
+def test_convolutions_of_several_images() -> None:
+    for groups, weight in ((1, values(5, 4, 3, 3)), (4, values(4, 1, 3, 3)), (2, values(6, 2, 1, 1))):
+        x = values(3, 4, 7, 6)
+        found = run("conv", x=x, weight=weight, groups=groups)
+        assert_close(found, F.conv2d(torch.from_numpy(x), torch.from_numpy(weight), groups=groups))
+
+
 def test_every_known_operation_is_tested() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert [kind for kind in OPERATIONS if f'"{kind}"' not in text] == []
