@@ -106,6 +106,10 @@ class Manifest:
     schema: int = SCHEMA
 
 
+LEAST = {"scale": 1, "min_side_px": 1, "multiple_px": 1, "halo_px": 0, "peak_bytes_per_px": 1}
+"""Of a manifest's numbers."""
+
+
 @contextmanager
 def building(place: Path) -> Iterator[Path]:
     """A temporary folder that becomes `place` when the block ends well and vanishes when it does not.
@@ -148,6 +152,12 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{folder / MANIFEST}: field {where!r}: {first['msg']}. Convert it again.") from error
+    for name, least in LEAST.items():
+        if getattr(manifest, name) < least:
+            raise ArtifactError(
+                f"{folder / MANIFEST}: field {name!r} is {getattr(manifest, name)}, must be at least {least}. Convert "
+                "it again."
+            )
     return manifest
 
 

@@ -275,6 +275,10 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
         ("notes", "text", "notes"),
         ("calibration", [1], "calibration"),
         ("toolchain", {"edgesr": {}}, "toolchain.edgesr"),
+        ("halo_px", -1, "halo_px"),
+        ("multiple_px", 0, "multiple_px"),
+        ("min_side_px", 0, "min_side_px"),
+        ("scale", 0, "scale"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, field: str, value: Any, named: str) -> None:

@@ -198,7 +198,7 @@ def test_rewrite_is_exact(name: str, size: Size) -> None:
 def test_coarser_weight_steps_keep_the_bias_and_the_values() -> None:
     """A dead channel: weights of a thousandth of a millionth, a bias of one."""
     weight = np.full((2, 1, 1, 1), 100, np.int8)
-    layer = Layer(weight, np.array([1.0, 1.0], np.float32), np.array([1e-12, 1e-2]), (1, 1), (0, 0), False)
+    layer = Layer(weight, np.array([1.0, 1.0], np.float32), np.array([1e-12, 1e-2]), (1, 1), (0, 0), (1, 1), False)
     kept = keep_bias_in_range(layer, Rounding("int8", 1 / 255, 0))
     assert layer.scales is not None
     assert kept.scales is not None
