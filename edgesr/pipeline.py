@@ -129,6 +129,7 @@ class Session:
         Raises QualityError if it never is, Crashed if the toolchain or the runtime crashes or takes longer than
         `timeout_s`.
         """
+        self.source.check(request)
         if limit is None or request.precision != "int8":
             return self._convert(self.source, request, out, None)
         if self.source.recipe is not None:
@@ -140,8 +141,9 @@ class Session:
     def quantize(self, limit: verify.Limit) -> "tuple[Recipe, artifact.Proof]":
         """The first recipe whose graph, in torch, is within `limit`, and what it loses on the image sets.
 
-        Raises QualityError if none is.
+        Raises QualityError if none is, Unsupported for a network that cannot be quantized.
         """
+        self.source.check_integers()
         return self._until_it_holds(lambda recipe: (recipe, self._proof_of(recipe)), limit)
 
     def explain(self, recipe: "Recipe") -> "Explanation":

@@ -109,10 +109,19 @@ class Source:
                 )
         if self.multiple_px > 1 and len(request.sizes) != 1:
             raise Unsupported(f"{self.name} works in windows, so that an artifact has one size: give --size once.")
-        if request.precision in ("int8", "int16x8") and self.multiple_px > 1:
-            raise Unsupported(f"{self.name} has no {request.precision} yet: use --precision fp32 or fp16.")
-        if request.precision in ("int8", "int16x8") and self.calibration is None and self.recipe is None:
+        if request.precision not in ("int8", "int16x8"):
+            return
+        self.check_integers()
+        if self.calibration is None and self.recipe is None:
             raise Unsupported(f"INT8 needs calibration images; give {self.name} at least four low-resolution photos.")
+
+    def check_integers(self) -> None:
+        """Raise Unsupported if the network cannot be quantized."""
+        if self.multiple_px > 1:
+            raise Unsupported(
+                f"{self.name} cannot be quantized yet: this kit's INT8 knows convolutions, not attention in windows. Use "
+                "--precision fp32 or fp16."
+            )
 
     def find_recipe(self, settings: "Settings", report: "Report", unfinished: "Unfinished | None" = None) -> "Found":
         """Quantize the network as well as `settings` allow; minutes. Needs calibration crops.

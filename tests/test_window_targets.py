@@ -71,6 +71,12 @@ def test_ncnn_is_refused_with_the_reason(tmp_path: Path) -> None:
         convert(source("ditn-real"), request("ditn-real", "ncnn"), tmp_path)
 
 
+def test_int8_is_refused_before_any_work(tmp_path: Path) -> None:
+    require_runtime("onnxruntime")
+    with pytest.raises(Unsupported, match="cannot be quantized yet"):
+        convert(source("hat"), request("hat", "onnxruntime", "int8"), tmp_path)
+
+
 def test_every_target_is_tested_here() -> None:
     """Those that only a device runs are converted by the documented command (docs/targets.md)."""
     assert {name for name, info in TARGETS.items() if info.runtime} == {*RUNNING, "ncnn"}
