@@ -119,8 +119,8 @@ class Source:
         """Raise Unsupported if the network cannot be quantized."""
         if self.multiple_px > 1:
             raise Unsupported(
-                f"{self.name} cannot be quantized yet: this kit's INT8 knows convolutions, not attention in windows. Use "
-                "--precision fp32 or fp16."
+                f"{self.name} cannot be quantized yet: this kit's INT8 knows convolutions, not attention in windows. "
+                "Use --precision fp32 or fp16."
             )
 
     def find_recipe(self, settings: "Settings", report: "Report", unfinished: "Unfinished | None" = None) -> "Found":
