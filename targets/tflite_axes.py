@@ -7,6 +7,7 @@ transposed ones.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -34,7 +35,7 @@ def reshape(graph: Lowering, node: fx.Node) -> Tensor:
     result = [axis for place in order for axis in became.get(place, [])]
     result = [axis for axis in range(len(new)) if axis not in result] + result
     reshaped = graph.reshaped(source, tuple(new[axis] for axis in result), node.name)
-    return graph.ordered(reshaped, tuple(result))
+    return replace(reshaped, order=tuple(result))
 
 
 def groups(old: tuple[int, ...], new: tuple[int, ...]) -> Groups:
@@ -66,7 +67,7 @@ def permute(graph: Lowering, node: fx.Node) -> Tensor:
     """Moves nothing: the axes get other numbers."""
     source = graph.lying(node.args[0])
     axes = _permutation(node, len(source.shape))
-    return graph.ordered(source, tuple(axes.index(axis) for axis in source.order))
+    return replace(source, order=tuple(axes.index(axis) for axis in source.order))
 
 
 def _permutation(node: fx.Node, rank: int) -> list[int]:

@@ -45,7 +45,7 @@ class Lowering:
         self.file, self.rules, self.io, self.weight_dtype = FileWriter(), rules, io, weight_dtype
         self.parameters, self.image, self.result = _inputs(program)
         self.values: dict[fx.Node, Tensor] = {}
-        self.turns: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self.turns: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Tensor] = {}
         self.casts: dict[tuple[int, Rounding | None], Tensor] = {}
         self.macs: dict[str, int] = {}
         self.nodes = list(program.graph.nodes)
@@ -56,7 +56,7 @@ class Lowering:
         for node in self.nodes:
             if _is_activation(node):
                 self.values[node] = self._lower(node)
-        result = self.cast(self.values[self.result], PIXELS.get(self.io), OUTPUT_NAME)
+        result = self.cast(self.of(self.result), PIXELS.get(self.io), OUTPUT_NAME)
         return self.file.save(self.values[self.image], result, (INPUT_NAME, OUTPUT_NAME))
 
     def _lower(self, node: fx.Node) -> Tensor:
@@ -90,7 +90,7 @@ class Lowering:
         """`tensor` with its axes in `order`; made once."""
         if tensor.order == order:
             return tensor
-        key = (tensor.index, order)
+        key = (tensor.index, tensor.order, order)
         if key not in self.turns:
             self.turns[key] = self._transpose(tensor, order)
         return self.turns[key]
@@ -116,10 +116,6 @@ class Lowering:
             turned = self.file.tensor(f"{name}_turned", tuple(merged[run[0]] for run in runs), kind)
             tensor = self.file.operator("TRANSPOSE", [tensor, self.integers(*axes)], turned, schema.TransposeOptionsT())
         return replace(self.reshaped(tensor, shape, name), order=order)
-
-    def ordered(self, tensor: Tensor, order: tuple[int, ...]) -> Tensor:
-        """The same tensor with other numbers for its axes."""
-        return replace(tensor, order=order)
 
     def stored(self, name: str, values: Values) -> Tensor:
         """float32 weights as a constant, of half the bytes if weights are stored as float16."""
@@ -149,7 +145,7 @@ class Lowering:
         key = (tensor.index, rounding)
         if key not in self.casts:
             self.casts[key] = self._cast(tensor, rounding, name)
-        return self.casts[key]
+        return replace(self.casts[key], order=tensor.order)
 
     def _cast(self, tensor: Tensor, rounding: Rounding | None, name: str) -> Tensor:
         """From one step to another through float32: XNNPACK's direct way multiplies by a number of few bits.
@@ -157,12 +153,10 @@ class Lowering:
         Its error is one of its own: outputs agree with the graph's to 44 dB with it, to 60 dB without (PlainUSR-T).
         """
         if rounding is None:
-            plain = self.file.operator("DEQUANTIZE", [tensor], self.file.tensor(name, tensor.shape))
-            return replace(plain, order=tensor.order)
+            return self.file.operator("DEQUANTIZE", [tensor], self.file.tensor(name, tensor.shape))
         if tensor.rounding is not None and tensor.rounding.scale != rounding.scale:
             tensor = self.cast(tensor, None, f"{name}_float")
-        rounded = self.file.operator("QUANTIZE", [tensor], self.file.tensor(name, tensor.shape, rounding))
-        return replace(rounded, order=tensor.order)
+        return self.file.operator("QUANTIZE", [tensor], self.file.tensor(name, tensor.shape, rounding))
 
     def emit(
         self,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 pytest.importorskip("onnxscript", reason="needs edgesr[export]")
@@ -69,6 +71,29 @@ def test_ncnn_is_refused_with_the_reason(tmp_path: Path) -> None:
     require_runtime("ncnn")
     with pytest.raises(Unsupported, match="batch"):
         convert(source("ditn-real"), request("ditn-real", "ncnn"), tmp_path)
+
+
+class Axes(nn.Module):
+    """One tensor read with its axes in two orders, joined and swapped, and products of all transpositions."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.flatten(2)
+        columns = rows.transpose(1, 2)
+        mixed = (rows @ columns).softmax(dim=-1) @ rows + ((columns @ rows).softmax(dim=1) @ columns).transpose(1, 2)
+        both = rows.softmax(dim=-1) + columns.softmax(dim=-1).transpose(1, 2)
+        both = both + rows.softmax(dim=1) + columns.softmax(dim=1).transpose(1, 2)
+        joined = x.permute(0, 2, 1, 3).reshape(1, 12, -1).unflatten(2, (3, 16))  # rows, channels, columns
+        spread = torch.cat([joined.narrow(3, 5, 11), joined.narrow(3, 0, 5)], dim=3).transpose(1, 2)
+        total = (mixed + both).view(x.shape) + spread
+        return total - torch.nn.functional.pad(total, (1, 0, 0, 2)).narrow(2, 2, 12).narrow(3, 0, 16)
+
+
+def test_tflite_keeps_track_of_how_axes_lie(tmp_path: Path) -> None:
+    require_runtime("tflite")
+    given = Source(Axes().eval(), name="axes", scale=1, min_side_px=1)
+    x = photo(5, 12, 16)
+    found = make_from(given, tmp_path, Request("axes", 1, "tflite", "fp32", ((12, 16),)))(x)
+    assert np.abs(found - run(given.network, x)).max() < 1e-5
 
 
 def test_int8_is_refused_before_any_work(tmp_path: Path) -> None:
