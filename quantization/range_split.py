@@ -38,7 +38,7 @@ SUBTRACT = ATEN.sub.Tensor
 PIXEL_SHUFFLE = ATEN.pixel_shuffle.default
 FRACTIONS = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12)
 """Of the largest absolute value: where a range may be split."""
-LEAST_GAIN = float(__import__("os").environ.get("LG", "2.0"))
+LEAST_GAIN = 2.0
 """A written range is split if that saves this many times as large a part of the error as it adds to the work."""
 
 

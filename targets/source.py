@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgesr.errors import ConversionError, Unsupported
+from edgesr.models.registry import check_size
 from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.toolchain import stage
@@ -97,16 +98,8 @@ class Source:
         """Raise Unsupported if the request does not fit this network."""
         if (request.model, request.scale) != (self.name, self.scale):
             raise Unsupported(f"This network is {self.name} x{self.scale}; asked for {request.model} x{request.scale}.")
-        for height, width in request.sizes:
-            if min(height, width) < self.min_side_px:
-                raise Unsupported(
-                    f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
-                )
-            if height % self.multiple_px or width % self.multiple_px:
-                raise Unsupported(
-                    f"{self.name} cannot run at {height}x{width}: it works in windows, so both sides must be multiples "
-                    f"of {self.multiple_px} px. Photos of any size are cut into such tiles."
-                )
+        for size in request.sizes:
+            check_size(self.name, size, self.min_side_px, self.multiple_px)
         if self.multiple_px > 1 and len(request.sizes) != 1:
             raise Unsupported(f"{self.name} works in windows, so that an artifact has one size: give --size once.")
         if request.precision not in ("int8", "int16x8"):

@@ -5,6 +5,7 @@ costs nothing, a reshape moves nothing unless axes that it joins lie apart, and 
 transposed ones.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -218,8 +219,7 @@ def layer_norm(graph: Lowering, node: fx.Node) -> Tensor:
     ones = (1,) * (len(tensor.shape) - 1)
 
     def step(code: str, inputs: list[Tensor], shape: tuple[int, ...], options: Any = None) -> Tensor:
-        steps[0] += 1
-        return graph.file.operator(code, inputs, graph.file.tensor(f"{node.name}_{steps[0]}", shape), options)
+        return graph.file.operator(code, inputs, graph.file.tensor(f"{node.name}_{next(numbers)}", shape), options)
 
     def mean(x: Tensor) -> Tensor:
         options = schema.ReducerOptionsT()
@@ -229,7 +229,7 @@ def layer_norm(graph: Lowering, node: fx.Node) -> Tensor:
     def constant(name: str, values: Any) -> Tensor:
         return graph.file.constant(f"{node.name}_{name}", np.asarray(values, np.float32).reshape(*ones, -1))
 
-    steps = [0]
+    numbers = itertools.count(1)
     centred = step("SUB", [tensor, mean(tensor)], tensor.shape, schema.SubOptionsT())
     squared = step("MUL", [centred, centred], tensor.shape, schema.MulOptionsT())
     variance = step(

@@ -103,5 +103,5 @@ def test_int8_is_refused_before_any_work(tmp_path: Path) -> None:
 
 
 def test_every_target_is_tested_here() -> None:
-    """Those that only a device runs are converted by the documented command (docs/targets.md)."""
+    """But those that only a device runs."""
     assert {name for name, info in TARGETS.items() if info.runtime} == {*RUNNING, "ncnn"}

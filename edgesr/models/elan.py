@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.models.network import Network, cropped, padded
+from edgesr.models.network import DIV2K_MEAN, Network, cropped, padded
 from edgesr.models.windows import join_windows, rolled, split_windows
 
 WINDOWS = (4, 8, 16)
@@ -21,15 +21,13 @@ WINDOWS = (4, 8, 16)
 MULTIPLE = WINDOWS[-1]
 EXPANSION = 2
 RANGE = 255
-MEAN = (0.4488, 0.4371, 0.4040)
-"""Of DIV2K, in [0, 1]."""
 DIRECTIONS = ((1, 2), (1, 0), (2, 1), (0, 1), (1, 1))
 """The tap of a 3x3 kernel that each fifth of the channels has: from the right, left, below, above, its own place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`modules`: attention modules in all; `shared`: of these, how many take over the maps of the one before."""
+    """`modules`: attention modules in all; `shared`: how many after each that computes maps take those over."""
 
     modules: int
     channels: int
@@ -44,7 +42,7 @@ class MeanShift(nn.Conv2d):
         assert self.bias is not None
         with torch.no_grad():
             self.weight.copy_(torch.eye(3)[:, :, None, None])
-            self.bias.copy_(sign * RANGE * torch.tensor(MEAN))
+            self.bias.copy_(sign * RANGE * torch.tensor(DIV2K_MEAN))
         self.requires_grad_(False)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.models.network import Network, cropped, padded
+from edgesr.models.network import DIV2K_MEAN, Network, cropped, padded
 from edgesr.models.windows import rolled
 
 WINDOW = 16
@@ -26,8 +26,6 @@ RECONSTRUCTION = 64
 CONV_SCALE = 0.01
 MASK = -100.0
 """Added to the score of positions that only the cyclic shift made neighbours."""
-MEAN = (0.4488, 0.4371, 0.4040)
-"""Of DIV2K; subtracted from the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +211,7 @@ class HAT(Network):
     def __init__(self, config: Config, scale: int) -> None:
         super().__init__()
         channels = config.channels
-        self.config, self.scale = config, scale
+        self.scale = scale
         # In the checkpoints; computed here all the same, so that a file cannot change what they say.
         self.register_buffer("relative_position_index_SA", window_index())
         self.register_buffer("relative_position_index_OCA", overlap_index())
@@ -227,7 +225,7 @@ class HAT(Network):
         self.conv_last = nn.Conv2d(RECONSTRUCTION, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = torch.tensor(MEAN, device=x.device, dtype=x.dtype)[:, None, None]
+        mean = torch.tensor(DIV2K_MEAN, device=x.device, dtype=x.dtype)[:, None, None]
         shallow = self.conv_first(padded(x, WINDOW) - mean)
         deep = self.norm(self.layers(self.patch_embed.norm(shallow.movedim(1, -1)))).movedim(-1, 1)
         output = self.conv_last(self.upsample(self.conv_before_upsample(self.conv_after_body(deep) + shallow)))
@@ -329,7 +327,7 @@ class FoldedHAT(nn.Module):
     def __init__(self, source: HAT) -> None:
         super().__init__()
         self.scale = source.scale
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("mean", torch.tensor(DIV2K_MEAN)[:, None, None])
         self.head, self.patch_norm = copy.deepcopy(source.conv_first), copy.deepcopy(source.patch_embed.norm)
         self.groups = nn.ModuleList(FoldedGroup(group) for group in source.layers if isinstance(group, ResidualGroup))
         self.norm, self.tail = copy.deepcopy(source.norm), copy.deepcopy(source.conv_after_body)
@@ -339,7 +337,7 @@ class FoldedHAT(nn.Module):
         last = self.reconstruct[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        last.bias = nn.Parameter(last.bias.detach() + torch.tensor(MEAN))
+        last.bias = nn.Parameter(last.bias.detach() + torch.tensor(DIV2K_MEAN))
 
     def forward(self, x: Tensor) -> Tensor:
         full = padded(x, WINDOW)

@@ -5,6 +5,9 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+"""Mean colour of DIV2K, RGB in [0, 1], which several networks subtract from their input."""
+
 
 class Network(nn.Module, ABC):
     """float32 NCHW, RGB in [0, 1] -> the same at `scale` times the sides.

@@ -70,17 +70,21 @@ class ModelSpec:
 
     def check_sizes(self, sizes: Iterable[Size]) -> None:
         """Raise Unsupported for an input size that an artifact of this network cannot have."""
-        for height, width in sizes:
-            if min(height, width) < self.min_side_px:
-                raise Unsupported(
-                    f"{self.name} cannot run at {height}x{width}: both sides must be at least {self.min_side_px} px."
-                )
-            if height % self.multiple_px or width % self.multiple_px:
-                nearest = "x".join(str(-(-side // self.multiple_px) * self.multiple_px) for side in (height, width))
-                raise Unsupported(
-                    f"{self.name} cannot run at {height}x{width}: it works in windows, so both sides must be multiples "
-                    f"of {self.multiple_px} px. The next larger size is {nearest}; photos of any size are cut to it."
-                )
+        for size in sizes:
+            check_size(self.name, size, self.min_side_px, self.multiple_px)
+
+
+def check_size(name: str, size: Size, min_side_px: int, multiple_px: int) -> None:
+    """Raise Unsupported for an input size that an artifact of the network `name` cannot have."""
+    height, width = size
+    if min(size) < min_side_px:
+        raise Unsupported(f"{name} cannot run at {height}x{width}: both sides must be at least {min_side_px} px.")
+    if height % multiple_px or width % multiple_px:
+        nearest = "x".join(str(-(-side // multiple_px) * multiple_px) for side in size)
+        raise Unsupported(
+            f"{name} cannot run at {height}x{width}: it works in windows, so both sides must be multiples of "
+            f"{multiple_px} px. The next larger size is {nearest}; photos of any size are cut to it."
+        )
 
 
 def find(name: str, scale: int | None = None) -> ModelSpec:
