@@ -42,6 +42,9 @@ T = TypeVar("T")
 CROPS, CROPS_FOR_RECIPES = 32, 128
 """Of calibration images: for ranges alone, and where weights are fitted to them."""
 
+JUDGED_AT: Size = (128, 128)
+"""The part of each image on which a recipe for a network that works in windows is judged in torch."""
+
 TIMEOUT_S = 1800.0
 """For one conversion or one proof. Ours take seconds; a proof of a large network over many photos takes minutes."""
 
@@ -182,8 +185,10 @@ class Session:
     def _proof_of(self, recipe: "Recipe") -> artifact.Proof:
         """What a recipe's graph loses on the image sets, in torch; measured once."""
         if recipe not in self._proofs:
-            graph = GraphRunner(self._source(recipe).quantized, self.spec.scale, InputRule((), self.spec.min_side_px))
-            self._proofs[recipe] = verify.prove(graph, self.expected(()), self.listener)
+            source, sizes = self._source(recipe), (() if self.spec.multiple_px == 1 else (JUDGED_AT,))
+            graph = (source.at(*sizes) if sizes else source).quantized
+            runner = GraphRunner(graph, self.spec.scale, InputRule(sizes, self.spec.min_side_px))
+            self._proofs[recipe] = verify.prove(runner, self.expected(sizes), self.listener)
         return self._proofs[recipe]
 
     @functools.cached_property

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,13 @@ class Calibration:
     photos: tuple[Pixels, ...]
     patches: tuple[Pixels, ...]
     fingerprint: str
+
+    def at(self, height: int, width: int) -> "Calibration":
+        """The same crops at exactly this size: cut, or mirrored at the right and below."""
+        photos, patches = (
+            tuple(_sized(crop, height, width) for crop in crops) for crops in (self.photos, self.patches)
+        )
+        return replace(self, photos=photos, patches=patches)
 
 
 def from_images(images: Sequence[Pixels], *, count: int = 32, side_px: int = 96, seed: int = 0) -> Calibration:
@@ -70,6 +77,11 @@ def _crop(image: Pixels, side_px: int, random: np.random.Generator) -> Pixels:
     top = int(random.integers(image.shape[0] - height + 1))
     left = int(random.integers(image.shape[1] - width + 1))
     return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def _sized(crop: Pixels, height: int, width: int) -> Pixels:
+    missing = [(0, max(0, wanted - side)) for wanted, side in zip((height, width), crop.shape[:2], strict=True)]
+    return np.ascontiguousarray(np.pad(crop, (*missing, (0, 0)), mode="symmetric")[:height, :width])
 
 
 def _patches(side_px: int) -> list[Pixels]:

@@ -64,6 +64,7 @@ CHANNELWISE = frozenset(
     }
 )
 """f(s x) = s f(x) per channel; square and sqrt only together, as in a deviation."""
+SIDE = ATEN.sym_size.int
 SUMS = frozenset({ADD, ATEN.sub.Tensor})
 
 
@@ -188,8 +189,11 @@ class Classes:
         inputs = [each for each in node.all_input_nodes if each in self.shapes]
         if node.op == "output":
             self._fix(*inputs)
-        elif node in self.shapes and node.target is not CONVOLUTION and not is_factor(node):
-            relations = (self._relate_channelwise, self._relate_selection, self._relate_sum, self._relate_gated)
+        elif node not in self.shapes:
+            # Windows and tokens have no channels of their own. A split's parts are related one by one.
+            self._fix(*(inputs if node.target not in (SPLIT, SIDE) else ()))
+        elif node.target is not CONVOLUTION and not is_factor(node):
+            relations = (self._relate_channelwise, self._relate_selection, self._relate_sum, self._relate_product)
             if not any(relate(node, inputs) for relate in relations):
                 self._fix(node, *inputs)
 
@@ -222,12 +226,16 @@ class Classes:
         self._join_all(node, inputs[1])
         return True
 
-    def _relate_gated(self, node: Node, inputs: list[Node]) -> bool:
-        """x * mask: a mask with factors of its own may change the scale of the product."""
-        if node.target is not MULTIPLY or not any(map(is_mask, inputs)):
+    def _relate_product(self, node: Node, inputs: list[Node]) -> bool:
+        """x * mask: a mask with factors of its own may change the scale of the product. Other products have that of
+        their first operand.
+        """
+        masked = any(map(is_mask, inputs))
+        same = len(inputs) == 2 and self.shapes[inputs[0]] == self.shapes[inputs[1]]
+        if node.target is not MULTIPLY or not (masked or same):
             return False
-        value, mask = gated(node)
-        if not _has_factor(mask):
+        value, mask = gated(node) if masked else inputs
+        if not masked or not _has_factor(mask):
             self._fix(mask)
             self._join_all(node, value)
         return True

@@ -99,7 +99,8 @@ def find_recipe(
 ) -> Found:
     """Quantize `network` (float32 NCHW RGB [0, 1]) as well as `settings` allow. Deterministic on one machine.
 
-    `unfinished`: where the state of the fit is kept and, after an interruption, taken up.
+    `unfinished`: where the state of the fit is kept and, after an interruption, taken up. Without `dynamic_shapes` all
+    crops must have the size of `example`, a square.
 
     Equalization, choice of what stays in float, split ranges if asked for, ranges, then reconstruction of the output on
     the calibration crops.
@@ -124,8 +125,10 @@ def find_recipe(
     _check_equal(_output(prepared, photos[0]), exact)
     graph = with_ranges(prepared, kept_float, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
     if settings.fit is not None:
+        free = dynamic_shapes is not None
+        fit = settings.fit if free else settings.fit.at(example.shape[2])
         fitted = functools.partial(report, "fit")
-        reconstruct(graph, prepared, calibration.photos, settings.fit, fitted, unfinished)
+        reconstruct(graph, prepared, calibration.photos, fit, fitted, unfinished, together=free)
     round_biases(graph)
     layers = layers_of(graph, prepared, work_shares(prepared, example))
     return Found(layers, tensors_of(graph, prepared), tuple(notes), splits)

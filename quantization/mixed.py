@@ -24,7 +24,7 @@ def work_shares(graph: fx.GraphModule, example: Tensor) -> dict[str, float]:
     macs = {}
     for conv in convolutions(graph):
         inputs, taps = shapes[source_of(conv)][1], math.prod(weight_of(graph, conv).shape[2:])
-        macs[name_of(conv)] = math.prod(shapes[conv][1:]) * inputs // groups_of(conv) * taps
+        macs[name_of(conv)] = math.prod(shapes[conv]) * inputs // groups_of(conv) * taps
     return {name: value / sum(macs.values()) for name, value in macs.items()}
 
 

@@ -24,6 +24,7 @@ SPLIT = ATEN.split_with_sizes.default
 CONCAT = ATEN.cat.default
 SLICE = ATEN.slice.Tensor
 SUFFIX = ".weight"
+FACTOR = "factor_"
 
 Node = Any
 """fx.Node, whose arguments are typed too widely to be of use."""
@@ -115,8 +116,9 @@ def _owner(graph: nn.Module, name: str) -> tuple[Any, str]:
 
 
 def is_factor(node: Node) -> bool:
-    """A multiplication of an activation by a constant of one value per channel."""
-    return node.target is MULTIPLY and isinstance(node.args[1], fx.Node) and node.args[1].op == "get_attr"
+    """A multiplication that `insert_factors` made: of an activation by a constant of one value per channel."""
+    by = node.args[1] if node.target is MULTIPLY else None
+    return isinstance(by, fx.Node) and by.op == "get_attr" and str(by.target).startswith(FACTOR)
 
 
 def factors(graph: fx.GraphModule) -> Iterator[Node]:
@@ -245,7 +247,7 @@ def insert_factors(graph: fx.GraphModule, shapes: Shapes) -> None:
 
 
 def _insert_factor(graph: fx.GraphModule, value: Node, readers: list[Node], shapes: Shapes) -> None:
-    name = f"factor_{sum(1 for _ in factors(graph))}"
+    name = f"{FACTOR}{sum(1 for _ in factors(graph))}"
     graph.register_parameter(name, nn.Parameter(torch.ones(1, shapes[value][1], 1, 1)))
     earliest = next(node for node in graph.graph.nodes if node in readers)
     with graph.graph.inserting_before(earliest):

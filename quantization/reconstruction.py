@@ -48,11 +48,14 @@ def reconstruct(
     fit: Fit,
     progress: Progress | None = None,
     unfinished: Unfinished | None = None,
+    *,
+    together: bool = True,
 ) -> None:
     """Change a converted PT2E graph in place so that its output comes nearer to that of `prepared`, its float form.
 
     `photos`: uint8 (H, W, 3). `unfinished`: where the state is kept, so that an interrupted fit goes on; the result is
-    the same. Raises ConversionError if the error is not finite.
+    the same. `together`: whether the graphs take several crops at once. Raises ConversionError if the error is not
+    finite.
     """
     student = Trainable(graph, prepared)
     optimizer = torch.optim.Adam(student.groups(fit), betas=(0.9, 0.99))
@@ -62,8 +65,8 @@ def reconstruct(
             group["lr"] = group["rate"] * _part_of_rate(step, fit)
         low = batch(photos, fit, step)
         with torch.no_grad():
-            wanted = prepared(low)
-        loss = weighted_error(student.run(low), wanted, low)
+            wanted = _through(prepared, low, together)
+        loss = weighted_error(_through(student.run, low, together), wanted, low)
         if not torch.isfinite(loss):
             raise ConversionError("reconstruct", f"the error is not finite at step {step + 1} of {fit.steps}")
         optimizer.zero_grad()
@@ -75,6 +78,12 @@ def reconstruct(
         if progress is not None:
             progress(step + 1, fit.steps)
     student.write()
+
+
+def _through(network: Callable[[Tensor], Any], low: Tensor, together: bool) -> Tensor:
+    """(N, 3, H, W) -> (N, 3, sH, sW)."""
+    output: Tensor = network(low) if together else torch.cat([network(image[None]) for image in low])
+    return output
 
 
 def weighted_error(output: Tensor, wanted: Tensor, low: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """How much is done to keep quality: values without a toolchain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,10 @@ class Fit:
     faded: float = 0.1
     flat: float = 0.02
     seed: int = 0
+
+    def at(self, side_px: int) -> "Fit":
+        """With crops of another side, and as many pixels a step as that allows."""
+        return replace(self, side_px=side_px, batch=max(1, round(self.batch * (self.side_px / side_px) ** 2)))
 
 
 @dataclass(frozen=True, slots=True)

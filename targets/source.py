@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with calibration crops done and crops in all."""
 
+CALIBRATED_AT: Size = (96, 96)
+"""Of networks that work in windows; a recipe holds at every size. A multiple of every window."""
+
 KEPT = (
     *("network", "name", "scale", "min_side_px", "multiple_px", "size"),
     *("calibration", "scheme", "recipe", "exact_rest", "store"),
@@ -85,6 +88,7 @@ class Source:
         make = getattr(self.network, "at", None)
         sized.network = make(*size).eval() if make is not None else self.network
         sized.size = size
+        sized.calibration = None if self.calibration is None else self.calibration.at(*size)
         if self.store is not None:
             sized.store = self.store / f"{size[0]}x{size[1]}"
             sized.store.mkdir(exist_ok=True)
@@ -110,10 +114,10 @@ class Source:
 
     def check_integers(self) -> None:
         """Raise Unsupported if the network cannot be quantized."""
-        if self.multiple_px > 1:
+        if any(isinstance(module, nn.Linear) for module in self.network.modules()):
             raise Unsupported(
-                f"{self.name} cannot be quantized yet: this kit's INT8 knows convolutions, not attention in windows. "
-                "Use --precision fp32 or fp16."
+                f"{self.name} cannot be quantized: most of its work is linear layers and products of tokens, and this "
+                "kit's INT8 is of convolutions. Use --precision fp32 or fp16."
             )
 
     def find_recipe(self, settings: "Settings", report: "Report", unfinished: "Unfinished | None" = None) -> "Found":
@@ -123,8 +127,9 @@ class Source:
         """
         from edgesr.quantization.graph import find_recipe
 
-        assert self.calibration is not None, "checked by the caller"
-        return find_recipe(self.network, self.calibration, settings, *self._example, report, unfinished)
+        measured = self._measurable
+        assert measured.calibration is not None, "checked by the caller"
+        return find_recipe(measured.network, measured.calibration, settings, *measured._example, report, unfinished)
 
     def explain(self, report: "Report") -> "Explanation":
         """What the recipe does to every convolution, on calibration crops. Raises Unsupported without those."""
@@ -133,7 +138,14 @@ class Source:
         assert self.recipe is not None, "an argument of the caller"
         if self.calibration is None:
             raise Unsupported(f"Explaining a recipe needs calibration images; give {self.name} low-resolution photos.")
-        return explain(self.recipe, self.network, self.calibration, *self._example, report)
+        measured = self._measurable
+        assert measured.calibration is not None
+        return explain(self.recipe, measured.network, measured.calibration, *measured._example, report)
+
+    @property
+    def _measurable(self) -> "Source":
+        """This source, or that of the size at which a network that works in windows meets calibration crops."""
+        return self if self.multiple_px == 1 else self.at(CALIBRATED_AT)
 
     @property
     def _example(self) -> tuple[torch.Tensor, Any]:

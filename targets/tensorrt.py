@@ -177,10 +177,13 @@ def store_weights_as_floats(graph: GraphProto) -> None:
             name, scale, zero = node.input
             shape = (-1, *[1] * (constants[name].ndim - 1))
             values = constants[name].astype(np.float32) * constants[scale].astype(np.float32).reshape(shape)
-            graph.initializer.append(numpy_helper.from_array(values, f"{name}_float"))
-            rounding = [f"{name}_float", scale, zero]
-            nodes.append(helper.make_node("QuantizeLinear", rounding, [f"{name}_int8"], f"{node.name}_weight", axis=0))
-            node.input[0] = f"{name}_int8"
+            # By the node: equal weights, as the shifts of ELAN, are one constant with many readers.
+            made, rounded = f"{node.name}_float", f"{node.name}_int8"
+            graph.initializer.append(numpy_helper.from_array(values, made))
+            nodes.append(
+                helper.make_node("QuantizeLinear", [made, scale, zero], [rounded], f"{node.name}_weight", axis=0)
+            )
+            node.input[0] = rounded
         nodes.append(node)
     _replace_nodes(graph, nodes)
     _drop_unused(graph)

@@ -1,5 +1,6 @@
 """Networks with attention in windows, in every runtime: what the artifact computes is what torch computes."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from small_networks import make_from, photo, psnr_db, require_runtime, run
 from test_window_networks import SMALL, network
 
 from edgesr.errors import Unsupported
+from edgesr.quantization import calibration
+from edgesr.quantization.recipe import Recipe, recipe_of
+from edgesr.quantization.settings import Fit, Settings
 from edgesr.targets import TARGETS, convert
 from edgesr.targets.source import Source
 from edgesr.types import Precision, Request
@@ -22,8 +26,9 @@ SCALE, SIZE = 2, (32, 48)
 RUNNING = ("onnxruntime", "openvino", "coreml", "executorch", "tflite", "tensorrt")
 
 
-def source(name: str) -> Source:
-    return Source(network(name, SCALE).fold(), name=name, scale=SCALE, min_side_px=9, multiple_px=16)
+def source(name: str, crops: calibration.Calibration | None = None, recipe: Recipe | None = None) -> Source:
+    folded = network(name, SCALE).fold()
+    return Source(folded, name=name, scale=SCALE, min_side_px=9, multiple_px=16, calibration=crops, recipe=recipe)
 
 
 def request(name: str, target: str, precision: Precision = "fp32") -> Request:
@@ -96,9 +101,65 @@ def test_tflite_keeps_track_of_how_axes_lie(tmp_path: Path) -> None:
     assert np.abs(found - run(given.network, x)).max() < 1e-5
 
 
-def test_int8_is_refused_before_any_work(tmp_path: Path) -> None:
+@functools.cache
+def quantized(name: str) -> Source:
+    """With the recipe of ranges alone, found on crops of another size than that of any artifact here."""
+    images = [(photo(seed, 64, 96)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
+    crops = calibration.from_images(images, count=4, side_px=96)
+    given, settings = source(name, crops), Settings()
+    found = given.find_recipe(settings, lambda step, done, total: None)
+    assert sum(layer.work for layer in found.layers if layer.integer) > 0.9
+    return source(name, recipe=recipe_of(found, name, SCALE, "", {}, settings))
+
+
+INT8_AGREEMENT_DB = {"openvino": 35, "tensorrt": 34}
+"""OpenVINO computes the rest in bfloat16, TensorRT's form has symmetric roundings; 45 elsewhere."""
+
+
+@pytest.mark.parametrize("target", RUNNING)
+@pytest.mark.parametrize("name", ["ditn-real", "elan-light"])
+def test_int8_computes_what_the_quantized_graph_computes(name: str, target: str, tmp_path: Path) -> None:
+    require_runtime(target)
+    given, x = quantized(name), photo(7, *SIZE)
+    graph = run(given.at(SIZE).quantized, x)
+    assert psnr_db(graph, run(given.network, x)) > 35
+    found = make_from(given, tmp_path, request(name, target, "int8"))(x)
+    assert psnr_db(found, graph) > INT8_AGREEMENT_DB.get(target, 45)
+
+
+def test_ranges_alone_are_searched_at_the_size_that_will_run(tmp_path: Path) -> None:
     require_runtime("onnxruntime")
-    with pytest.raises(Unsupported, match="cannot be quantized yet"):
+    pixels = (photo(1, 20, 96)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    crops = calibration.Calibration((pixels,), (), "")
+    sized = source("ditn", crops).at(SIZE)
+    assert sized.calibration is not None
+    (crop,) = sized.calibration.photos
+    assert crop.shape == (*SIZE, 3)
+    assert np.array_equal(crop[:20], pixels[:, :48])
+    assert np.array_equal(crop[20], pixels[19, :48])
+    x = photo(7, *SIZE)
+    found = make_from(source("ditn", crops), tmp_path, request("ditn", "onnxruntime", "int8"))(x)
+    assert psnr_db(found, run(sized.quantized, x)) > 45
+
+
+def test_a_fit_of_one_size_takes_its_crops_one_by_one() -> None:
+    """As many pixels a step as a network that takes any size gets at once."""
+    images = [(photo(seed, 96, 96)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
+    given = source("ditn-real", calibration.from_images(images, count=4, side_px=96))
+    assert Fit(batch=8, side_px=48).at(96) == Fit(batch=2, side_px=96)
+    steps: list[int] = []
+    fitted = given.find_recipe(
+        Settings(fit=Fit(steps=2)), lambda step, done, total: steps.append(done) if step == "fit" else None
+    )
+    assert steps == [1, 2]
+    plain = given.find_recipe(Settings(), lambda step, done, total: None)
+    name = "upsample.0.bias"
+    assert not torch.equal(fitted.tensors[name], plain.tensors[name])
+
+
+def test_int8_of_linear_layers_is_refused_before_any_work(tmp_path: Path) -> None:
+    require_runtime("onnxruntime")
+    with pytest.raises(Unsupported, match="hat cannot be quantized"):
         convert(source("hat"), request("hat", "onnxruntime", "int8"), tmp_path)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.models.network import Network, cropped, padded
+from edgesr.models.network import Network, cropped, padded, pointwise
 from edgesr.models.windows import join_windows, split_windows
 
 WINDOW = 8
@@ -23,6 +23,9 @@ NORMALIZE_EPS = 1e-12
 """Smallest length that a vector is divided by, as in torch.nn.functional.normalize."""
 
 Norm = Literal["layer", "tanh"]
+
+Linear = tuple[Tensor, Tensor]
+"""(weight (C, C), bias (C,)) of a linear map between channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,38 +170,55 @@ class Standardize(nn.Module):
 
 
 class FoldedAttention(nn.Module):
-    """ISA with one 1x1 convolution before and one after; the temperature is in the scaling of the queries."""
+    """ISA with 1x1 convolutions before and after; scores are divided by the lengths of queries and keys afterwards,
+    which touches fewer values than dividing those first. The temperature is in the lengths of the queries.
+    """
 
-    def __init__(self, source: InnerPatchAttention, before: tuple[Tensor, Tensor]) -> None:
-        """`before`: (weight (C, C), bias (C,)) of the linear map in front of it."""
+    def __init__(self, source: InnerPatchAttention, before: Linear) -> None:
+        """`before`: the linear map in front of it."""
         super().__init__()
-        self.qkv = _after(before, source.qkv.weight, source.qkv.bias)
+        self.queries, self.keys, self.values = _after(before, source.qkv.weight, source.qkv.bias, parts=3)
         self.out = copy.deepcopy(source.project_out)
         self.temperature = nn.Parameter(source.temperature.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).flatten(2).chunk(3, dim=1)
-        scores = (q * (_inverse_length(q) * self.temperature)) @ (k * _inverse_length(k)).transpose(1, 2)
+        q, k, v = (part(x).flatten(2) for part in (self.queries, self.keys, self.values))
+        lengths = (_inverse_length(q) * self.temperature, _inverse_length(k).transpose(1, 2))
+        scores = (q @ k.transpose(1, 2)) * lengths[0] * lengths[1]
         return self.out((scores.softmax(dim=-1) @ v).view(x.shape))
 
 
 class FoldedSpatialAttention(nn.Module):
     """SDA with the linear map in front of it and the scale behind it folded into its 1x1 convolutions."""
 
-    def __init__(self, source: SpatialAwareAttention, before: tuple[Tensor, Tensor]) -> None:
+    def __init__(self, source: SpatialAwareAttention, before: Linear) -> None:
         super().__init__()
         first, last = source.proj_first[0], source.proj_last[0]
         assert isinstance(first, nn.Conv2d)
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        self.first = _after(before, first.weight.flatten(1), first.bias)
-        self.weights = copy.deepcopy(source.DConvs)
+        to_weights, self.values = _after(before, first.weight.flatten(1), first.bias, parts=2)
+        self.weights = nn.Sequential(to_weights, *copy.deepcopy(source.DConvs))
         scale = source.scale.detach().flatten()
-        self.last = _pointwise(scale[:, None] * last.weight.detach().flatten(1), scale * last.bias.detach())
+        self.last = pointwise(scale[:, None] * last.weight.detach().flatten(1), scale * last.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        weights, values = self.first(x).chunk(2, dim=1)
-        return self.last(self.weights(weights) * values)
+        return self.last(self.weights(x) * self.values(x))
+
+
+class FoldedFeedForward(nn.Module):
+    """Its two halves as convolutions of their own."""
+
+    def __init__(self, source: FeedForward, before: Linear) -> None:
+        super().__init__()
+        gate, values = _after(before, source.project_in.weight.flatten(1), None, parts=2)
+        depthwise = _halves(source.dwconv)
+        self.gate = nn.Sequential(gate, depthwise[0], nn.GELU())
+        self.values = nn.Sequential(values, depthwise[1])
+        self.project_out = copy.deepcopy(source.project_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project_out(self.values(x) * self.gate(x))
 
 
 class FoldedLayer(nn.Module):
@@ -213,17 +233,16 @@ class FoldedLayer(nn.Module):
         else:
             assert isinstance(attention, SpatialAwareAttention)
             self.attention = FoldedSpatialAttention(attention, first)
-        self.project_in = _after(second, source.ffn.project_in.weight.flatten(1), None)
-        self.dwconv = copy.deepcopy(source.ffn.dwconv)
-        self.project_out = copy.deepcopy(source.ffn.project_out)
+        self.ffn = FoldedFeedForward(source.ffn, second)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.normalize(x))
-        return x + self.project_out(gated(self.dwconv(self.project_in(self.normalize(x)))))
+        return x + self.ffn(self.normalize(x))
 
 
 class FoldedDITN(nn.Module):
-    """Inference form: every linear map between two others is folded into one of them."""
+    """Inference form: every linear map between two others is folded into one of them, and no convolution writes what
+    is cut in parts afterwards (`make bench` compares)."""
 
     def __init__(self, source: DITN) -> None:
         super().__init__()
@@ -265,8 +284,8 @@ def _normalizers(layer: Layer) -> tuple[str, str]:
     return ("norm1", "norm2") if layer.norm == "layer" else ("conv1", "conv2")
 
 
-def _linear(source: nn.Module) -> tuple[Tensor, Tensor]:
-    """(weight (C, C), bias (C,)) of what follows the normalisation itself."""
+def _linear(source: nn.Module) -> Linear:
+    """What follows the normalisation itself."""
     if isinstance(source, LayerNorm):
         return torch.diag(source.body.weight.detach()), source.body.bias.detach()
     assert isinstance(source, nn.Conv2d)
@@ -274,16 +293,21 @@ def _linear(source: nn.Module) -> tuple[Tensor, Tensor]:
     return source.weight.detach().flatten(1), source.bias.detach()
 
 
-def _after(before: tuple[Tensor, Tensor], weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """weight @ (before(x)) + bias as one 1x1 convolution; computed in float64."""
+def _after(before: Linear, weight: Tensor, bias: Tensor | None, parts: int) -> list[nn.Conv2d]:
+    """weight @ before(x) + bias as 1x1 convolutions of x, one for each of equal `parts` of its rows; in float64."""
     inner, offset = (tensor.double() for tensor in before)
     outer = weight.detach().double()
     shifted = outer @ offset + (0 if bias is None else bias.detach().double())
-    return _pointwise((outer @ inner).float(), shifted.float())
+    rows = zip((outer @ inner).float().chunk(parts), shifted.float().chunk(parts), strict=True)
+    return [pointwise(*each) for each in rows]
 
 
-def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """`weight`: (out, in)."""
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-    conv.weight, conv.bias = nn.Parameter(weight[:, :, None, None].contiguous()), nn.Parameter(bias.contiguous())
-    return conv
+def _halves(conv: nn.Conv2d) -> list[nn.Conv2d]:
+    """A depthwise convolution without bias as one for each half of the channels."""
+    halves = []
+    for weight in conv.weight.detach().chunk(2):
+        channels, side = len(weight), weight.shape[2]
+        half = nn.Conv2d(channels, channels, side, padding=side // 2, groups=channels, bias=False)
+        half.weight = nn.Parameter(weight.clone())
+        halves.append(half)
+    return halves

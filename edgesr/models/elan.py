@@ -7,13 +7,14 @@ cropped, so both must be >= 9.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.models.network import DIV2K_MEAN, Network, cropped, padded
+from edgesr.models.network import DIV2K_MEAN, Network, cropped, padded, pointwise
 from edgesr.models.windows import join_windows, rolled, split_windows
 
 WINDOWS = (4, 8, 16)
@@ -102,27 +103,32 @@ class GroupAttention(nn.Module):
 
     def forward(self, x: Tensor, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """`maps`: per window size (windows, L, L), a row for each of the L positions; the ones to take, or none."""
-        parts, found = [], []
-        for index, part in enumerate(self.project_inp(x).chunk(3, dim=1)):
-            part, attention = attend(part, WINDOWS[index], None if self.computes else maps[index], self.shifted)
-            parts.append(part)
-            found.append(attention)
-        return self.project_out(torch.cat(parts, dim=1)), found
+        parts = self.project_inp(x).chunk(3, dim=1)
+        pairs = [part.chunk(2, dim=1) for part in parts] if self.computes else []
+        found = [attention_map(queries, side, self.shifted) for (queries, _), side in zip(pairs, WINDOWS, strict=False)]
+        values = [value for _, value in pairs] or parts
+        maps = found or maps
+        return self.project_out(mixed_windows(values, maps, self.shifted)), maps
 
 
-def attend(x: Tensor, side: int, attention: Tensor | None, shifted: bool) -> tuple[Tensor, Tensor]:
-    """Mix the positions of every window: (1, C, H, W), and the maps used.
+def attention_map(queries: Tensor, side: int, shifted: bool) -> Tensor:
+    """(N, C, H, W) -> (windows, L, L), a row for each of the L positions; the queries are the keys too."""
+    windows = _windows(queries, side, shifted)
+    return (windows.transpose(1, 2) @ windows).softmax(dim=-1)
 
-    `x`: queries (which are the keys too) and values, one after the other, or values alone where `attention` is given.
-    """
-    shift = side // 2 if shifted else 0
-    windows = split_windows(rolled(x, -shift), side).flatten(2)
-    if attention is None:
-        queries, windows = windows.chunk(2, dim=1)
-        attention = (queries.transpose(1, 2) @ queries).softmax(dim=-1)
-    mixed = windows @ attention.transpose(1, 2)
-    shape = (x.shape[0], mixed.shape[1], *x.shape[2:])
-    return rolled(join_windows(mixed, side, shape), shift), attention
+
+def mixed_windows(values: Sequence[Tensor], maps: Sequence[Tensor], shifted: bool) -> Tensor:
+    """Positions of every window mixed, for each of WINDOWS: (N, C, H, W) each -> (N, 3 * C, H, W)."""
+    parts = []
+    for value, attention, side in zip(values, maps, WINDOWS, strict=True):
+        mixed = _windows(value, side, shifted) @ attention.transpose(1, 2)
+        parts.append(rolled(join_windows(mixed, side, value.shape), side // 2 if shifted else 0))
+    return torch.cat(parts, dim=1)
+
+
+def _windows(x: Tensor, side: int, shifted: bool) -> Tensor:
+    """(N, C, H, W) -> (windows, C, L); shifted ones start half a window later and wrap around."""
+    return split_windows(rolled(x, -(side // 2)) if shifted else x, side).flatten(2)
 
 
 class Block(nn.Module):
@@ -172,25 +178,29 @@ class ELAN(Network):
 
 
 class FoldedBlock(nn.Module):
-    """BatchNorm folded into the 1x1 convolution before it; the rest in the order of the block."""
+    """BatchNorm folded into the 1x1 convolution before it, and that cut into one for each tensor that is read; the rest
+    in the order of the block.
+    """
 
     def __init__(self, source: Block) -> None:
         super().__init__()
         attentions = [module for module in source.modules_gmsa.values() if isinstance(module, GroupAttention)]
         self.shifted = attentions[0].shifted
         self.local = nn.ModuleList(_folded_local(module) for module in source.modules_lfe.values())
-        self.before = nn.ModuleList(_with_norm(module.project_inp) for module in attentions)
+        first, *others = (_with_norm(module.project_inp) for module in attentions)
+        parts = _cut(first, 2 * len(WINDOWS))
+        self.queries = nn.ModuleList(parts[::2])
+        self.values = nn.ModuleList(nn.ModuleList(each) for each in (parts[1::2], *(_cut(conv, 3) for conv in others)))
         self.after = nn.ModuleList(copy.deepcopy(module.project_out) for module in attentions)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps: list[Tensor | None] = [None] * len(WINDOWS)
-        for local, before, after in zip(self.local, self.before, self.after, strict=True):
+        maps: list[Tensor] = []
+        for local, values, after in zip(self.local, self.values, self.after, strict=True):
+            assert isinstance(values, nn.ModuleList)
             x = local(x) + x
-            parts = []
-            for index, part in enumerate(before(x).chunk(3, dim=1)):
-                part, maps[index] = attend(part, WINDOWS[index], maps[index], self.shifted)
-                parts.append(part)
-            x = after(torch.cat(parts, dim=1)) + x
+            pairs = zip(self.queries, WINDOWS, strict=True)
+            maps = maps or [attention_map(queries(x), side, self.shifted) for queries, side in pairs]
+            x = after(mixed_windows([value(x) for value in values], maps, self.shifted)) + x
         return x
 
 
@@ -239,6 +249,13 @@ def _with_norm(source: nn.Sequential) -> nn.Conv2d:
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     return nn.utils.fusion.fuse_conv_bn_eval(copy.deepcopy(conv).eval(), copy.deepcopy(norm).eval())
+
+
+def _cut(conv: nn.Conv2d, parts: int) -> list[nn.Conv2d]:
+    """A 1x1 convolution as one for each of equal `parts` of its outputs."""
+    assert conv.bias is not None
+    rows = zip(conv.weight.detach().chunk(parts), conv.bias.detach().chunk(parts), strict=True)
+    return [pointwise(weight.flatten(1), bias) for weight, bias in rows]
 
 
 def _add_mean(tail: nn.Module, mean: MeanShift) -> None:

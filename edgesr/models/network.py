@@ -38,3 +38,10 @@ def cropped(output: Tensor, x: Tensor, scale: int) -> Tensor:
     """`output` without what `padded` added to the input `x`."""
     height, width = scale * x.shape[2], scale * x.shape[3]
     return output if output.shape[2:] == (height, width) else output[:, :, :height, :width]
+
+
+def pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A 1x1 convolution with weights (out, in) and biases (out,), in memory of its own."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    conv.weight, conv.bias = nn.Parameter(weight[:, :, None, None].clone()), nn.Parameter(bias.clone())
+    return conv
