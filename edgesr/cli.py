@@ -349,7 +349,10 @@ def upscale(
 @click.argument("model")
 @click.option("--data", type=FOLDER, required=True, help="Folder of high-resolution photos.")
 @click.option("--run", "run_", type=FOLDER, required=True, help="Folder of this run; give it again to resume.")
-@click.option("--start", type=FILE, help="Weights (training form) to begin with instead of from scratch.")
+@click.option("--start", type=FILE, help="Weights (training form) to begin with; ditn-real takes those of ditn-tiny.")
+@click.option("--teacher", metavar="NAME", help="Learn from the output of this network too (distillation).")
+@click.option("--teacher-weights", type=FILE, help="Its checkpoint. Default: found as for 'convert'.")
+@click.option("--teacher-share", type=float, metavar="0..1", help="Its share of the loss. Default: 0.5.")
 @click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
 @click.option("--steps", type=int, default=20_000, show_default=True)
 @click.option("--batch", type=int, default=16, show_default=True)
@@ -365,6 +368,9 @@ def train(
     data: Path,
     run_: Path,
     start: Path | None,
+    teacher: str | None,
+    teacher_weights: Path | None,
+    teacher_share: float | None,
     scale: int | None,
     steps: int,
     batch: int,
@@ -376,11 +382,11 @@ def train(
     eval_: Path | None,
     json_: bool,
 ) -> None:
-    """Train MODEL from scratch on photos (L1, Adam, cosine, EMA); resumes where it stopped."""
+    """Train MODEL on photos, from scratch or on from weights (L1, Adam, cosine, EMA); resumes where it stopped."""
     from edgesr.extras import require
     from edgesr.models.registry import find
     from edgesr.terminal import Terminal
-    from edgesr.train.recipe import Recipe
+    from edgesr.train.recipe import DEFAULT_TEACHER_SHARE, Recipe
 
     require("torch", "train")
     from edgesr.train.run import train_model
@@ -395,9 +401,21 @@ def train(
         learning_rate=learning_rate,
         bf16=bf16,
         seed=seed,
+        teacher=teacher,
+        teacher_share=DEFAULT_TEACHER_SHARE if teacher is not None and teacher_share is None else teacher_share,
     )
     with Terminal() as terminal:
-        card = train_model(spec, recipe, data, run_, start=start, threads=threads, evaluate_on=eval_, listener=terminal)
+        card = train_model(
+            spec,
+            recipe,
+            data,
+            run_,
+            start=start,
+            teacher_weights=teacher_weights,
+            threads=threads,
+            evaluate_on=eval_,
+            listener=terminal,
+        )
     click.echo(json.dumps(card, indent=1) if json_ else f"{run_ / 'weights.safetensors'}")
 
 

@@ -189,6 +189,45 @@ def test_rolling_is_that_of_torch(by: int) -> None:
     assert torch.equal(rolled(x, by), torch.roll(x, (by, by), (2, 3)))
 
 
+def test_the_dilated_convolution_learns_in_bfloat16_what_it_learns_in_float32() -> None:
+    """oneDNN's own bfloat16 gives its weights a gradient that is twice too large, or NaN, on maps 32 px wide."""
+    torch.manual_seed(0)
+    attention = ditn.SpatialAwareAttention(12).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    nn.init.ones_(attention.scale)
+    image, probe = (torch.randn(2, 12, 32, 32).to(memory_format=torch.channels_last) for _ in range(2))
+    convolution = attention.DConvs[1]
+    assert isinstance(convolution, ditn.DilatedDepthwise)
+    gradients = []
+    for bf16 in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output = attention(image)
+        gradients += torch.autograd.grad(output.float(), convolution.weight, probe)
+    assert relative_error(gradients[1], gradients[0]) < 0.05
+
+
+def test_ditn_is_exported_in_training_form_without_a_trace_of_autocast() -> None:
+    exported = torch.export.export(network("ditn-real").train(), (photo_like(32, 32),))
+    assert not [node.name for node in exported.graph.nodes if "autocast" in str(node.target)]
+
+
+def test_ditn_real_begins_with_what_ditn_tiny_has_and_its_normalization_without_the_statistics() -> None:
+    tiny = randomized(ditn.forms(ditn.Config(1, "layer", 12, 1), 2)["train"])
+    real = ditn.forms(ditn.Config(1, "tanh", 12, 1), 2)["train"]
+    begun = ditn.begun_with(tiny.state_dict())
+    real.load_state_dict(begun, strict=True)
+    same = tiny.state_dict().keys() & begun.keys()
+    assert len(same) == len(begun) - 8, "two layers with two convolutions behind tanh, weight and bias"
+    assert all(torch.equal(begun[name], tiny.state_dict()[name]) for name in same)
+    before, after = tiny.get_submodule("UFONE.0.SALs.0"), real.get_submodule("UFONE.0.SALs.0")
+    x = torch.randn(1, 12, 4, 4)
+    standardized = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + ditn.LAYER_NORM_EPS).sqrt()
+    with torch.no_grad():
+        for norm, conv in ((before.norm1, after.conv1), (before.norm2, after.conv2)):  # type: ignore[union-attr]
+            assert torch.allclose(conv(standardized), norm(x), atol=1e-5)  # type: ignore[operator]
+            conv.weight.fill_(7.0)  # type: ignore[union-attr, operator]
+    assert not any((tensor == 7).all() for tensor in tiny.state_dict().values()), "no memory may be shared"
+
+
 def test_overlapping_windows_are_those_of_unfold() -> None:
     x = torch.rand(2, 32, 48, 5)
     side = hat.WINDOW + hat.OVERLAP

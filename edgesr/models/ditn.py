@@ -83,6 +83,23 @@ class InnerPatchAttention(nn.Module):
         return self.project_out(attended.view(x.shape))
 
 
+class DilatedDepthwise(nn.Conv2d):
+    """7x7 at every third pixel, each channel by itself; in float32 where training is under autocast.
+
+    Of such a convolution in bfloat16 and channels_last, oneDNN (torch 2.13) gives the weights a wrong gradient on maps
+    32 px wide or more: some twice too large, and NaN or 1e35 now and then. Float32 is also the faster of the two.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 7, padding=9, dilation=3, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and torch.is_autocast_enabled(x.device.type)):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class SpatialAwareAttention(nn.Module):
     """SDA (section 3.3): one half of the channels, seen through large depthwise kernels, weighs the other."""
 
@@ -91,7 +108,7 @@ class SpatialAwareAttention(nn.Module):
         self.scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.DConvs = nn.Sequential(
             nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
-            nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels),
+            DilatedDepthwise(channels),
             nn.Conv2d(channels, channels, 1),
         )
         self.proj_first = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1))
@@ -263,6 +280,23 @@ class FoldedDITN(nn.Module):
 def forms(config: Config, scale: int) -> dict[str, Network]:
     """The forms in which a checkpoint of this family may come; each has `fold()`."""
     return {"train": DITN(config, scale)}
+
+
+def begun_with(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that a network with tanh begins with, from those of the same network with LayerNorm (section 3.4).
+
+    The 1x1 behind tanh gets LayerNorm's own linear map: its weight on the diagonal, its bias. Everything else is taken
+    as it is. This is where training begins, not an equal network: tanh neither centres a pixel nor scales it.
+    """
+    begun = {}
+    for name, tensor in state.items():
+        place, is_norm, kind = name.partition(".body.")
+        if is_norm:
+            conv = place.replace(".norm", ".conv")
+            begun[f"{conv}.{kind}"] = torch.diag(tensor)[:, :, None, None] if kind == "weight" else tensor.clone()
+        else:
+            begun[name] = tensor.clone()
+    return begun
 
 
 def gated(x: Tensor) -> Tensor:

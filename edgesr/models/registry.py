@@ -13,6 +13,8 @@ from edgesr.errors import UnknownName, Unsupported
 from edgesr.types import Size
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from edgesr.models.network import Network
 
 
@@ -36,7 +38,8 @@ class ModelSpec:
 
     params: of the official checkpoint. gmacs_720p: 1e9 multiply-accumulates of the folded convolutions and matrix
     products for a 1280x720 output. min_side_px: smallest input side. multiple_px: what a side of a tile is a multiple
-    of; where it is not 1, artifacts have fixed sizes. receptive_field_px: radius, in input pixels, of what can
+    of; where it is not 1, artifacts have fixed sizes. begins_with: another network of the family, with whose weights at
+    the same scale training may begin. receptive_field_px: radius, in input pixels, of what can
     influence an output; None where the network reads the whole image. halo_px: margin of a tile.
     peak_bytes_per_px: estimated peak memory per input pixel of a float32 run. measured_psnr_db: luma PSNR
     ("paper-y") of the official weights by data set; published_psnr_db: the same as printed in the paper.
@@ -56,6 +59,7 @@ class ModelSpec:
     measured_psnr_db: Mapping[str, float]
     published_psnr_db: Mapping[str, float]
     multiple_px: int = 1
+    begins_with: str | None = None
 
     @property
     def key(self) -> str:
@@ -67,6 +71,12 @@ class ModelSpec:
         module = importlib.import_module(f"edgesr.models.{self.family}")
         forms: dict[str, Network] = module.forms(module.Config(**self.config), self.scale)
         return forms
+
+    def begun_with(self, state: "dict[str, Tensor]") -> "dict[str, Tensor]":
+        """Weights of the training form made from those of `begins_with`, whose `state` it is."""
+        assert self.begins_with is not None
+        begun: dict[str, Tensor] = importlib.import_module(f"edgesr.models.{self.family}").begun_with(state)
+        return begun
 
     def check_sizes(self, sizes: Iterable[Size]) -> None:
         """Raise Unsupported for an input size that an artifact of this network cannot have."""
@@ -221,6 +231,7 @@ class _WindowNetwork:
     facts: tuple[tuple[int, float], tuple[int, float], tuple[int, float]]
     published: Mapping[str, float]
     """For x4."""
+    begins_with: str | None = None
 
 
 _DITN_SOURCE = "Google Drive, linked from github.com/yongliuy/DITN"
@@ -237,6 +248,7 @@ _WINDOW_NETWORKS = {
         weights=_by_hand("DITN_Real_x{scale}.pth", "Apache-2.0", _DITN_SOURCE),
         facts=((424_636, 90.395), (432_751, 41.518), (444_112, 24.246)),
         published={},
+        begins_with="ditn-tiny",
     ),
     "ditn-tiny": _WindowNetwork(
         "ditn",
@@ -329,6 +341,7 @@ def _windowed(name: str, scale: int) -> ModelSpec:
         measured_psnr_db={},
         published_psnr_db=network.published if scale == 4 else {},
         multiple_px=network.multiple_px,
+        begins_with=network.begins_with,
     )
 
 

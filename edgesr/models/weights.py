@@ -83,10 +83,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def identify(state: dict[str, Tensor]) -> list[tuple[ModelSpec, str]]:
     """The networks, and their form ("train", "deploy"), whose names and shapes are exactly those of `state`."""
+    return [(spec, form) for spec in SPECS for form in forms_of(spec, state)]
+
+
+def forms_of(spec: ModelSpec, state: dict[str, Tensor]) -> list[str]:
+    """The forms of `spec` whose names and shapes are exactly those of `state`; none for another network's."""
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return [
-        (spec, form) for spec in SPECS for form, wanted in _shapes(spec.name, spec.scale).items() if wanted == shapes
-    ]
+    return [form for form, wanted in _shapes(spec.name, spec.scale).items() if wanted == shapes]
 
 
 def identified(path: Path) -> list[tuple[ModelSpec, str]]:

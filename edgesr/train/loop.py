@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgesr.errors import TrainingError, UsageError
+from edgesr.errors import TrainingError
 from edgesr.metrics import psnr_db, to_uint8
 from edgesr.models.network import Network
 from edgesr.models.registry import ModelSpec
 from edgesr.train.photos import Pair, Photos, random_batch
 from edgesr.train.recipe import Recipe
 from edgesr.train.run_folder import append_log, claim, cut_log, not_resumable, read_state, save_state
+from edgesr.train.teacher import Teacher, check_patch
 
 LOG_EVERY = 50
 VALIDATION_SIDE_PX = 128
@@ -26,7 +27,10 @@ VALIDATION_SIDE_PX = 128
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`loss` is the mean L1 since the last report, on the [0, 1] scale; `psnr_db` is set after a validation."""
+    """`loss` is the mean L1 since the last report, on the [0, 1] scale; `psnr_db` is set after a validation.
+
+    With a teacher, `loss` is the mean of the L1 to the ground truth and that to the teacher's output, by their shares.
+    """
 
     step: int
     steps: int
@@ -37,9 +41,12 @@ class Progress:
 
 @dataclass
 class _State:
+    """What a step changes, and the teacher, which none does."""
+
     network: Network
     average: Network
     optimizer: torch.optim.Optimizer
+    teacher: Teacher | None
     step: int = 0
     best_psnr_db: float = -math.inf
     whole: bool = True
@@ -53,20 +60,21 @@ def train(
     folder: Path,
     on_progress: Callable[[Progress], None],
     start: dict[str, Tensor] | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, Tensor]:
     """Train `spec` from scratch or go on with the run in `folder`; return the averaged weights (official keys).
 
-    `start`: weights of the training form that a new run begins with.
+    `start`: weights of the training form that a new run begins with. `teacher`: the one that `recipe` names.
 
     Ctrl-C loses nothing: it waits for the end of the step, and what was reached is saved. Raises UsageError for a patch
     that the network cannot take, TrainingError if `folder` holds a run with another recipe or other photos or if
     training diverges, OutputError if the folder cannot be written.
     """
-    if recipe.patch_px < spec.min_side_px:
-        raise UsageError(f"patch_px must be at least {spec.min_side_px} for {spec.name}, got {recipe.patch_px}.")
+    assert recipe.teacher_sha256 == (None if teacher is None else teacher.provenance.sha256)
+    check_patch(spec, recipe, spec.name)
     claim(folder, recipe, photos.fingerprint)
     torch.manual_seed(recipe.seed)
-    state = _start(spec, recipe, start)
+    state = _start(spec, recipe, start, teacher)
     _resume(state, folder)
     try:
         _run(state, recipe, photos, folder, on_progress)
@@ -96,7 +104,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
 
 
-def _start(spec: ModelSpec, recipe: Recipe, start: dict[str, Tensor] | None) -> _State:
+def _start(spec: ModelSpec, recipe: Recipe, start: dict[str, Tensor] | None, teacher: Teacher | None) -> _State:
     network, average = spec.forms()["train"], spec.forms()["train"]
     if start is not None:
         network.load_state_dict(start, strict=True)
@@ -104,7 +112,7 @@ def _start(spec: ModelSpec, recipe: Recipe, start: dict[str, Tensor] | None) -> 
     for module in (network, average):
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module.collapse_in_training()
-    return _State(network, average, torch.optim.Adam(network.parameters(), lr=recipe.learning_rate))
+    return _State(network, average, torch.optim.Adam(network.parameters(), lr=recipe.learning_rate), teacher)
 
 
 def _steps(state: _State, recipe: Recipe, photos: Photos, between_steps: Callable[[], None]) -> Iterator[Progress]:
@@ -130,10 +138,10 @@ def _one_step(state: _State, recipe: Recipe, pairs: tuple[Pair, ...]) -> float:
         group["lr"] = learning_rate(recipe, state.step)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
         output = state.network(low.to(memory_format=torch.channels_last))
-    loss = (output.float() - high).abs().mean()
+    loss = _loss(output.float(), low, high, recipe, state.teacher)
     _check_finite("loss", loss, recipe, state.step)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(state.network.parameters(), recipe.gradient_clip)
     state.optimizer.step()
     _update_average(state, recipe.ema_decay)
@@ -141,6 +149,13 @@ def _one_step(state: _State, recipe: Recipe, pairs: tuple[Pair, ...]) -> float:
     weights = [value.detach() for network in (state.network, state.average) for value in network.parameters()]
     _check_finite("weights' norm", nn.utils.get_total_norm(weights), recipe, state.step)
     return loss.item()
+
+
+def _loss(output: Tensor, low: Tensor, high: Tensor, recipe: Recipe, teacher: Teacher | None) -> Tensor:
+    loss = (output - high).abs().mean()
+    if teacher is None or recipe.teacher_share is None:
+        return loss
+    return torch.lerp(loss, (output - teacher.outputs(low)).abs().mean(), recipe.teacher_share)
 
 
 def _check_finite(what: str, value: Tensor, recipe: Recipe, step: int) -> None:

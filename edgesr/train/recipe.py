@@ -5,14 +5,17 @@ from typing import Any
 
 from edgesr.errors import UsageError
 
+DEFAULT_TEACHER_SHARE = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """L1 loss, Adam, cosine learning rate with a linear warm-up, EMA of the weights, flips and rotations.
 
     `patch_px` is the side of a low-resolution patch. `start_sha256` is the weights file that the run starts from, None
-    from scratch. Two runs with equal recipe, photos and torch version on one CPU
-    give equal weights.
+    from scratch. `teacher` is a network whose output takes `teacher_share` of the loss, in [0, 1], the ground truth the
+    rest; `teacher_sha256` is its weights file; all three are None without a teacher. Two runs with equal recipe, photos
+    and torch version on one CPU give equal weights.
     """
 
     model: str
@@ -30,6 +33,9 @@ class Recipe:
     validate_every: int = 1000
     save_every: int = 250
     start_sha256: str | None = None
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+    teacher_share: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("scale", "steps", "batch", "patch_px", "validate_every", "save_every"):
@@ -41,6 +47,13 @@ class Recipe:
             raise UsageError(f"learning_rate must be in (0, 1], got {self.learning_rate}.")
         if self.seed < 0:
             raise UsageError(f"seed must not be negative, got {self.seed}.")
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None and self.teacher_share is not None:
+            raise UsageError(f"teacher_share is {self.teacher_share}, but there is no teacher. Add --teacher NAME.")
+        if self.teacher is not None and (self.teacher_share is None or not 0 <= self.teacher_share <= 1):
+            raise UsageError(f"teacher_share must be in [0, 1], got {self.teacher_share}.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 
 from edgesr import datasets
-from edgesr.errors import WeightsError
 from edgesr.extras import require
 from edgesr.listener import Listener
-from edgesr.models.files import sha256_of
 from edgesr.models.registry import ModelSpec
 from edgesr.train.loop import Progress, train
 from edgesr.train.photos import Photos, load_photos
 from edgesr.train.recipe import Recipe
 from edgesr.train.run_folder import ADVICE, read_log
+from edgesr.train.start import CARD, read_start
+from edgesr.train.teacher import read_teacher
 from edgesr.verify import references
 from edgesr.whole_file import write_whole
 
-WEIGHTS, CARD = "weights.safetensors", "card.json"
+WEIGHTS = "weights.safetensors"
 
 
 def train_model(
@@ -32,20 +32,26 @@ def train_model(
     folder: Path,
     *,
     start: Path | None,
+    teacher_weights: Path | None,
     threads: int | None,
     evaluate_on: Path | None,
     listener: Listener,
 ) -> dict[str, Any]:
     """Train (or go on training) and write weights.safetensors and card.json into `folder`; returns the card.
 
-    `start`: weights that a new run begins with, in the training form.
+    `start`: weights that a new run begins with, in the training form. `teacher_weights`: of the teacher that `recipe`
+    names; those found in the usual order if None.
     Raises UsageError, WeightsError, DataError, TrainingError, OutputError.
     """
     to_bytes = require("safetensors.torch", "train").save
     sets = datasets.eval_sets(evaluate_on, spec.scale) if evaluate_on else []
-    begin = _beginning(spec, start, listener)
-    if start is not None:
-        recipe = replace(recipe, start_sha256=sha256_of(start))
+    teacher = read_teacher(recipe, teacher_weights, listener)
+    begin = None if start is None else read_start(spec, start, listener)
+    recipe = replace(
+        recipe,
+        start_sha256=None if begin is None else begin.sha256,
+        teacher_sha256=None if teacher is None else teacher.provenance.sha256,
+    )
     if threads is not None:
         torch.set_num_threads(threads)
     photos = load_photos(
@@ -59,30 +65,12 @@ def train_model(
         if progress.psnr_db is not None:
             listener.say(f"step {progress.step}: {progress.psnr_db:.3f} dB on the held-out photos ({note})")
 
-    state = train(spec, recipe, photos, folder, show, begin)
+    state = train(spec, recipe, photos, folder, show, None if begin is None else begin.state, teacher)
     write_whole(folder / WEIGHTS, lambda temporary: temporary.write_bytes(to_bytes(state)), ADVICE)
-    card = _card(spec, recipe, photos, folder, sets, listener) | _card_of_start(start)
+    card = _card(spec, recipe, photos, folder, sets, listener)
+    card |= ({} if begin is None else begin.facts()) | ({} if teacher is None else teacher.facts())
     write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"), ADVICE)
     return card
-
-
-def _beginning(spec: ModelSpec, start: Path | None, listener: Listener) -> dict[str, torch.Tensor] | None:
-    from edgesr.models.weights import load
-
-    if start is None:
-        return None
-    network = load(spec.name, spec.scale, start, listener.say).network
-    if network.state_dict().keys() != spec.forms()["train"].state_dict().keys():
-        raise WeightsError(
-            f"{start} holds {spec.name} in its folded form, which cannot be trained. Give its training form."
-        )
-    return network.state_dict()
-
-
-def _card_of_start(start: Path | None) -> dict[str, Any]:
-    """What the weights that the run began with are, where their card lies beside them."""
-    file = start.with_name(CARD) if start is not None else None
-    return {"start": json.loads(file.read_text(encoding="utf-8"))} if file is not None and file.is_file() else {}
 
 
 def _card(
