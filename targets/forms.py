@@ -79,17 +79,17 @@ def sum_of_pointwise(network: nn.Module) -> nn.Module:
 
     Exact up to the order of a sum: the kernel is cut along its input channels, W [a; b] = W1 a + W2 b.
     """
-    return _swapped(network, ConcatPointwise, lambda join: SplitPointwise(join.conv.weight, join.conv.bias, join.count))
+    return swapped(network, ConcatPointwise, lambda join: SplitPointwise(join.conv.weight, join.conv.bias, join.count))
 
 
 def concat_pointwise(network: nn.Module) -> nn.Module:
     """The inverse of `sum_of_pointwise`: one large product instead of several small ones and their additions."""
-    return _swapped(network, SplitPointwise, ConcatPointwise)
+    return swapped(network, SplitPointwise, ConcatPointwise)
 
 
 def one_gelu(network: nn.Module) -> nn.Module:
     """GELU as one operator of the graph (ONNX has it from opset 20 on): a runtime can use its own kernel. Exact."""
-    return _swapped(network, DecomposedGelu, lambda _: nn.GELU())
+    return swapped(network, DecomposedGelu, lambda _: nn.GELU())
 
 
 def decomposed_gelu(network: nn.Module) -> nn.Module:
@@ -97,7 +97,7 @@ def decomposed_gelu(network: nn.Module) -> nn.Module:
 
     Exact: its definition, x * (1 + erf(x / sqrt 2)) / 2.
     """
-    return _swapped(network, nn.GELU, lambda _: DecomposedGelu())
+    return swapped(network, nn.GELU, lambda _: DecomposedGelu())
 
 
 def slices(network: nn.Module) -> nn.Module:
@@ -105,12 +105,12 @@ def slices(network: nn.Module) -> nn.Module:
 
     Exact: the same numbers, moved less often.
     """
-    return _swapped(network, SlicesAssigned, lambda assigned: assigned.network)
+    return swapped(network, SlicesAssigned, lambda assigned: assigned.network)
 
 
 def slice_assignment(network: nn.Module) -> nn.Module:
     """PlainUSR as its authors write it, `x[:, :k] = block(x[:, :k])`: every level copies all channels. Exact."""
-    return _swapped(network, PlainUSR, SlicesAssigned)
+    return swapped(network, PlainUSR, SlicesAssigned)
 
 
 def uint8_output(network: nn.Module) -> nn.Module:
@@ -119,7 +119,7 @@ def uint8_output(network: nn.Module) -> nn.Module:
     Exact: rounding each number and moving it commute, so this is round(255 * clamp(network(x))). It changes what an
     artifact gives, so only artifacts that were asked for uint8 can take it.
     """
-    return _swapped(network, nn.PixelShuffle, lambda shuffle: PixelShuffleUint8(shuffle.upscale_factor))
+    return swapped(network, nn.PixelShuffle, lambda shuffle: PixelShuffleUint8(shuffle.upscale_factor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 does not run here (CoreML) cannot be measured here; it takes the same."""
 
 
-def _swapped(network: nn.Module, kind: type[nn.Module], make: Callable[..., nn.Module]) -> nn.Module:
+def swapped(network: nn.Module, kind: type[nn.Module], make: Callable[..., nn.Module]) -> nn.Module:
     """A copy of `network` with every module of `kind`, perhaps itself, replaced by what `make` makes of it."""
     changed = copy.deepcopy(network)
     if isinstance(changed, kind):

@@ -121,7 +121,7 @@ class Subject:
         self.spec = find(model, SCALE)
         self.weights, network, self.folded = _weights(model, say)
         self.official = official(network, self.folded)
-        self.image = _image()
+        self.image = image_of(SIZE)
         with torch.inference_mode():
             self.expected: Array = self.folded(torch.from_numpy(self.image)).numpy()
         self._sources: dict[tuple[str, ...], Source] = {}
@@ -198,10 +198,10 @@ def _weights(model: str, say: Callable[[str], None]) -> tuple[str, nn.Module, nn
         return f"random (seed {SEED})", network, network.fold()
 
 
-def _image() -> Array:
+def image_of(size: Size) -> Array:
     """float32 (1, 3, H, W), RGB in [0, 1]: shapes of all sizes, like a photo."""
-    height, width = SIZE
-    picture = generated_pictures(1, max(SIZE))[0][:height, :width]
+    height, width = size
+    picture = generated_pictures(1, max(size))[0][:height, :width]
     return to_input(picture)
 
 
@@ -215,9 +215,9 @@ def prepare(subject: Subject, variant: Variant, threads: int) -> Callable[[], ob
     return (lambda: _to_uint8(runner(image))) if outside else (lambda: runner(image))
 
 
-def open_variant(source: Source, variant: Variant, threads: int) -> Runner:
+def open_variant(source: Source, variant: Variant, threads: int, size: Size = SIZE) -> Runner:
     """Convert through the target and load through the runner of this kit, as a user's artifact would be."""
-    request = Request(source.name, source.scale, variant.target, variant.precision, (SIZE,))
+    request = Request(source.name, source.scale, variant.target, variant.precision, (size,))
     with stage("prepare"), tempfile.TemporaryDirectory() as name:
         plain = isinstance(source, PlainSource)
         made = plain_conversion(source, request, Path(name)) if plain else convert(source, request, Path(name))

@@ -5,6 +5,8 @@ exports the authors' repositories is measured with these modules, written anew f
 
 - BSRN-S (github.com/xiaom233/BSRN): the image four times over, every pointwise layer an nn.Linear between permutes
   (N, C, H, W) <-> (N, H, W, C), distilled features concatenated channels last, channel weight and last linear apart.
+- DITN-Real (github.com/yongliuy/DITN): its attention between channels takes a window as a list of tokens, an nn.Linear
+  makes queries, keys and values of them in one, which are then turned around; nothing is folded.
 - PlainUSR (github.com/icandle/PlainUSR): its deploy form, after reparameterization, which is what the authors time:
   `x[:, :k] = block(x[:, :k])`. That is the form `slice_assignment` of our folded network, unchanged.
 
@@ -22,14 +24,32 @@ from torch.nn import functional as F
 
 from edgesr.errors import Unsupported
 from edgesr.models.bsrn import BSRN, ESA, ESDB, BSConvU, Pointwise
+from edgesr.models.ditn import DITN, InnerPatchAttention
 from edgesr.models.plainusr import PlainUSR
 from edgesr.quantization.toolchain import stage
 from edgesr.runner.openvino import HINT, load_openvino
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import INPUT_NAME, OUTPUT_NAME, Conversion, tensor_specs
-from edgesr.targets.forms import slice_assignment
+from edgesr.targets.forms import slice_assignment, swapped
 from edgesr.targets.source import Source
 from edgesr.types import Request, Size
+
+
+class TokenAttention(nn.Module):
+    """DITN's attention between channels as its authors compute it, on the weights of `source`."""
+
+    def __init__(self, source: InnerPatchAttention) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 (windows, C, 8, 8) -> the same."""
+        qkv = self.source.qkv(x.flatten(2).transpose(1, 2))
+        q, k, v = (part.transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(1, 2)
+        attended = (scores * self.source.temperature).softmax(dim=-1) @ v
+        projected: Tensor = self.source.project_out(attended.reshape(x.shape))
+        return projected
 
 
 class OfficialBSRNS(nn.Module):
@@ -60,6 +80,8 @@ def official(network: nn.Module, folded: nn.Module) -> nn.Module:
     """The official graph of a loaded network. Raises Unsupported for one that is not written down here."""
     if isinstance(folded, PlainUSR):
         return slice_assignment(folded)
+    if isinstance(network, DITN):
+        return swapped(network, InnerPatchAttention, TokenAttention)
     if isinstance(network, BSRN):
         return OfficialBSRNS(network).eval()
     raise Unsupported(f"The official graph of {type(network).__name__} is not written down.")

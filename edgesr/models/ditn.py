@@ -200,9 +200,7 @@ class FoldedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part(x).flatten(2) for part in (self.queries, self.keys, self.values))
-        lengths = (_inverse_length(q) * self.temperature, _inverse_length(k).transpose(1, 2))
-        scores = (q @ k.transpose(1, 2)) * lengths[0] * lengths[1]
-        return self.out((scores.softmax(dim=-1) @ v).view(x.shape))
+        return self.out(attended(q, k, v, self.temperature).view(x.shape))
 
 
 class FoldedSpatialAttention(nn.Module):
@@ -303,6 +301,12 @@ def gated(x: Tensor) -> Tensor:
     """(N, 2C, H, W) -> (N, C, H, W)"""
     gate, values = x.chunk(2, dim=1)
     return F.gelu(gate) * values
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor) -> Tensor:
+    """Attention between channels by the angle of queries and keys, each (N, C, L) -> (N, C, L)."""
+    scores = (q @ k.transpose(1, 2)) * (_inverse_length(q) * temperature) * _inverse_length(k).transpose(1, 2)
+    return scores.softmax(dim=-1) @ v
 
 
 def _inverse_length(x: Tensor) -> Tensor:

@@ -177,6 +177,20 @@ class ELAN(Network):
         return FoldedELAN(self).eval()
 
 
+class FoldedShift(nn.Module):
+    """The shift as a depthwise convolution with one tap, and the 1x1 after it."""
+
+    def __init__(self, source: Shift) -> None:
+        super().__init__()
+        channels = len(source.weight)
+        self.shift = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.shift.weight = nn.Parameter(source.weight.detach().clone())
+        self.mix = copy.deepcopy(source.conv1x1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(self.shift(x))
+
+
 class FoldedBlock(nn.Module):
     """BatchNorm folded into the 1x1 convolution before it, and that cut into one for each tensor that is read; the rest
     in the order of the block.
@@ -232,15 +246,7 @@ def forms(config: Config, scale: int) -> dict[str, Network]:
 
 def _folded_local(source: nn.Module) -> nn.Sequential:
     assert isinstance(source, LocalFeatures)
-    return nn.Sequential(*_depthwise(source.conv0.shift_conv), nn.ReLU(), *_depthwise(source.conv1.shift_conv))
-
-
-def _depthwise(source: Shift) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """The shift as a depthwise convolution, and the 1x1 after it."""
-    channels = len(source.weight)
-    shift = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-    shift.weight = nn.Parameter(source.weight.detach().clone())
-    return shift, copy.deepcopy(source.conv1x1)
+    return nn.Sequential(FoldedShift(source.conv0.shift_conv), nn.ReLU(), FoldedShift(source.conv1.shift_conv))
 
 
 def _with_norm(source: nn.Sequential) -> nn.Conv2d:
