@@ -66,9 +66,7 @@ def main(
             weights = place / f"{model}.safetensors"
             write_random_weights(find(model, SCALE), weights)
             try:
-                session = Session(
-                    model, SCALE, weights=weights, data=images, timeout_s=TIMEOUT_S, listener=terminal
-                )
+                session = Session(model, SCALE, weights=weights, data=images, timeout_s=TIMEOUT_S, listener=terminal)
             except EdgesrError as error:
                 raise click.ClickException(str(error)) from error
             for item in missing:
