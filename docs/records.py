@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 SCALE = 4
 MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE and spec.weights.sha256 is not None)
 """Those whose official weights can be downloaded: without weights there is no loss to measure."""
+RANDOM_MODELS = ("ditn-real", "elan-light", "hat-s", "hat-l", "hat", "elan", "ditn", "ditn-tiny")
+"""The others, with random weights: small ones of each family first."""
 RUN_HERE = tuple(name for name in TARGETS if name in RUNTIMES)
 """Targets whose artifacts run in Python, in the order of the table."""
 

@@ -1,4 +1,8 @@
-"""Tables in Markdown, and the numbers in them."""
+"""Tables in Markdown, and what stands in them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
 
 
 def table(header: list[str], lines: list[list[str]], right: int) -> str:
@@ -13,3 +17,8 @@ def number(value: float | None, digits: int) -> str:
 
 def percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
+
+
+def ran_in(row: Mapping[str, Any]) -> str:
+    """The runtime, without the build of OpenVINO, or why there is no artifact."""
+    return re.sub(r"(openvino [\d.]+)-\S+", r"\1", row["error"] or row["runtime"] or "").replace("|", "/")

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import full_sizes_page
 import generate
 import pytest
 import quality
 import quality_page
+import tiling_page
 
 from edgesr.models.registry import SPECS
 from edgesr.planned import plan
@@ -18,10 +20,14 @@ MODELS = [spec.name for spec in SPECS if spec.scale == 4 and spec.name.startswit
 
 ROWS: list[dict[str, Any]] = generate.measured()
 RECORDS = quality_page.recorded()
+RANDOM = full_sizes_page.recorded()
+RANDOM_ROWS = [row for rows in RANDOM.values() for row in rows.values()]
+FP16_FLOOR_DB = 50
+"""Of random weights in full size, against float32."""
 
 
 def test_the_page_of_targets_is_what_the_generator_writes() -> None:
-    assert (ROOT / "docs" / "targets.md").read_text() == generate.targets_page(ROWS)
+    assert (ROOT / "docs" / "targets.md").read_text() == generate.targets_page(ROWS, RANDOM)
 
 
 def test_readme_shows_the_same_int8_figures() -> None:
@@ -43,6 +49,22 @@ def test_nothing_failed_and_fp32_is_the_network() -> None:
 
 def test_what_is_impossible_says_why() -> None:
     assert all(row["error"] for row in ROWS if row["status"] == "impossible")
+
+
+def test_networks_with_random_weights_say_so_and_are_right() -> None:
+    assert RANDOM_ROWS
+    assert [row["slug"] for row in RANDOM_ROWS if not row["weights"].startswith("random")] == []
+    assert [row["slug"] for row in RANDOM_ROWS if row["status"] != "done" and not row["error"]] == []
+    assert [row["slug"] for row in RANDOM_ROWS if row["status"] == "failed"] == []
+    ran = [row for row in RANDOM_ROWS if row["parity_max_abs"] is not None]
+    parity = {row["slug"]: row["parity_max_abs"] for row in ran if row["precision"] == "fp32"}
+    assert {slug: found for slug, found in parity.items() if found > 1} == {}
+    fidelity = {row["slug"]: row["fidelity_db"] for row in ran if row["fidelity_db"] is not None}
+    assert {slug: found for slug, found in fidelity.items() if found < FP16_FLOOR_DB} == {}
+
+
+def test_the_page_of_tiles_is_what_the_generator_writes() -> None:
+    assert (ROOT / "docs" / "tiling.md").read_text() == tiling_page.tiling_page(tiling_page.recorded())
 
 
 def test_the_page_of_losses_is_what_the_generator_writes() -> None:
