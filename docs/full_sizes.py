@@ -27,7 +27,7 @@ from edgesr.types import Precision, Size
 
 RECORDS = ROOT / "docs" / "full_sizes"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-"""Attention in windows is not quantized."""
+"""What INT8 loses says nothing about random weights."""
 SIZES: dict[str, Size] = {"64x64": (64, 64), "256x256": (256, 256)}
 TIMEOUT_S = 3600.0
 """A proof of the largest network takes long on one core."""
