@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from records import RANDOM_MODELS, ROOT, read
-from tables import number, ran_in, table
+from tables import cost_and_parity, number, ran_in, table
 
 from edgesr.report import MARKS
 
@@ -26,8 +26,8 @@ network computes. Its records are in `docs/full_sizes/`. PSNR against the ground
 and is not shown.
 
 Machine: {machines}, one core, now and then shared with other work, so that seconds are an upper limit. Columns are
-those above; **max diff** and **to fp32** are over one image, cut or mirrored to the size of the input. There is no INT8
-for attention in windows."""
+those above; **max diff** and **to fp32** are over one image, cut or mirrored to the size of the input. What INT8 loses
+would say nothing of random weights, and is left out."""
 
 
 def section(records: Mapping[str, Rows]) -> str:
@@ -80,16 +80,4 @@ def size_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def size_line(row: Mapping[str, Any]) -> list[str]:
-    ran = row["parity_max_abs"] is not None
-    fidelity = "∞" if row["fidelity_db"] is None else number(row["fidelity_db"], 1)
-    return [
-        row["target"],
-        row["precision"],
-        MARKS[row["status"]],
-        number(row["bytes"] and row["bytes"] / 1000, 0),
-        number(row["convert_s"], 1),
-        number(row["peak_mb"], 0),
-        f"{row['parity_max_abs']}/255" if ran else "",
-        fidelity if ran else "",
-        ran_in(row),
-    ]
+    return [row["target"], row["precision"], MARKS[row["status"]], *cost_and_parity(row), ran_in(row)]

@@ -19,7 +19,7 @@ import full_sizes_page
 import tiling_page
 from quality_page import quality_page, readme_block, recorded
 from records import ROOT
-from tables import number, percent, ran_in, table
+from tables import cost_and_parity, number, percent, ran_in, table
 
 from edgesr.models.listing import rows
 from edgesr.report import MARKS
@@ -134,16 +134,11 @@ def model_table(rows: list[dict[str, Any]]) -> str:
 
 
 def target_line(row: dict[str, Any]) -> list[str]:
-    ran = row["parity_max_abs"] is not None
     return [
         row["target"],
         row["precision"],
         MARKS[row["status"]],
-        number(row["bytes"] and row["bytes"] / 1000, 0),
-        number(row["convert_s"], 1),
-        number(row["peak_mb"], 0),
-        f"{row['parity_max_abs']}/255" if ran else "",
-        ("∞" if row["fidelity_db"] is None else f"{row['fidelity_db']:.1f}") if ran else "",
+        *cost_and_parity(row),
         number(row["psnr_drop_db"], 3),
         percent(row["int8_share"]),
         percent(row["delegated_share"]),

@@ -19,6 +19,19 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
+def cost_and_parity(row: Mapping[str, Any]) -> list[str]:
+    """Cells: KB, seconds, MB, largest difference from the network, dB to it; empty where it was not made or not run."""
+    ran = row["parity_max_abs"] is not None
+    fidelity = "∞" if row["fidelity_db"] is None else number(row["fidelity_db"], 1)
+    return [
+        number(row["bytes"] and row["bytes"] / 1000, 0),
+        number(row["convert_s"], 1),
+        number(row["peak_mb"], 0),
+        f"{row['parity_max_abs']}/255" if ran else "",
+        fidelity if ran else "",
+    ]
+
+
 def ran_in(row: Mapping[str, Any]) -> str:
     """The runtime, without the build of OpenVINO, or why there is no artifact."""
     return re.sub(r"(openvino [\d.]+)-\S+", r"\1", row["error"] or row["runtime"] or "").replace("|", "/")

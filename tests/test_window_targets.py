@@ -142,6 +142,15 @@ def test_ranges_alone_are_searched_at_the_size_that_will_run(tmp_path: Path) -> 
     assert psnr_db(found, run(sized.quantized, x)) > 45
 
 
+def test_a_recipe_is_explained_layer_by_layer() -> None:
+    images = [(photo(seed, 96, 96)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
+    crops, recipe = calibration.from_images(images, count=4, side_px=96), quantized("ditn-real").recipe
+    found = source("ditn-real", crops, recipe).explain(lambda step, done, total: None)
+    assert recipe is not None
+    assert [row.name for row in found.rows] == [layer.name for layer in recipe.facts.layers]
+    assert found.predicted == pytest.approx(found.rounding_error, rel=0.5)
+
+
 def test_a_fit_of_one_size_takes_its_crops_one_by_one() -> None:
     """As many pixels a step as a network that takes any size gets at once."""
     images = [(photo(seed, 96, 96)[0].transpose(1, 2, 0) * 255).round().astype(np.uint8) for seed in range(4)]
