@@ -26,7 +26,7 @@ from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError
 from edgesr.interleave import CLOCKS, Clock, Plan, Ratio, interleave, speedup
 from edgesr.models.ditn import DITN, FoldedAttention, FoldedFeedForward, FoldedSpatialAttention, attended, gated
-from edgesr.models.elan import DIRECTIONS, FoldedShift
+from edgesr.models.elan import DIRECTIONS, ELAN, RANGE, FoldedShift
 from edgesr.models.network import Network
 from edgesr.models.registry import find
 from edgesr.runner import Array
@@ -164,13 +164,21 @@ class Row:
 
 
 def networks_of(model: str) -> dict[str, nn.Module]:
-    """Every form, on one set of random weights: speed does not depend on them."""
+    """Every form, on one set of random weights: speed does not depend on them.
+
+    ELAN's head takes photos from 0 to 255 to values of its own size; scaled, so that its attention is no choice of one
+    position each, which the rounding of every form would decide otherwise.
+    """
     torch.manual_seed(SEED)
     network: Network = find(model, SCALE).forms()["train"].eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("SDA.scale"):
                 parameter.fill_(0.1)  # zero, as it begins, lets a converter leave the branch out
+        if isinstance(network, ELAN):
+            head = network.head[0]
+            assert isinstance(head, nn.Conv2d)
+            head.weight.div_(RANGE)
     folded = network.fold()
     made = {name: form(folded) for name, form in SUBJECTS[model].forms.items()}
     return {"folded": folded, **made} | ({"official": official(network, folded)} if isinstance(network, DITN) else {})
