@@ -195,9 +195,15 @@ def test_float_is_advised_where_it_is_surely_faster() -> None:
 
 @pytest.fixture(scope="module")
 def quantized(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Any, Proof, Path]:
-    """Session, recipe, its proof, its file: made as `edgesr quantize` does."""
+    """Session, recipe, its proof, its file: made as `edgesr quantize` does, in a process of one thread.
+
+    The order of sums changes with the number of threads, and where a fit ends with it: what flat black becomes, for one,
+    is 0.95 or 1.45 levels off with one thread and two.
+    """
     session = Session(MODEL, int8=True, **official(shared, "PlainUSRT_Rep_x4.pth"))
-    recipe, found = session.quantize(Limit(PINNED[MODEL] + MARGIN_DB))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        recipe, found = session.quantize(Limit(PINNED[MODEL] + MARGIN_DB))
     path = tmp_path_factory.mktemp("recipe") / "recipe.json"
     recipes.save(recipe, path)
     return Session(MODEL, int8=True, recipe=path, **official(shared, "PlainUSRT_Rep_x4.pth")), recipe, found, path
