@@ -197,8 +197,8 @@ def test_float_is_advised_where_it_is_surely_faster() -> None:
 def quantized(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Any, Proof, Path]:
     """Session, recipe, its proof, its file: made as `edgesr quantize` does, in a process of one thread.
 
-    The order of sums changes with the number of threads, and where a fit ends with it: what flat black becomes, for one,
-    is 0.95 or 1.45 levels off with one thread and two.
+    The order of sums changes with the number of threads, and where a fit ends with it: flat black comes out 0.95 levels
+    off with one thread, 1.45 with two.
     """
     session = Session(MODEL, int8=True, **official(shared, "PlainUSRT_Rep_x4.pth"))
     with pytest.MonkeyPatch.context() as patch:
