@@ -1,0 +1,54 @@
+"""Options that several commands share, and how rows are printed."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgesr.errors import UsageError
+from edgesr.types import Size
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DEFAULT_OUT = Path("artifacts")
+
+
+def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "json_", is_flag=True, help="Print JSON on stdout instead of a table.")(command)
+
+
+def sizes_of(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Size, ...]:
+    return tuple(_size(value) for value in values)
+
+
+def _size(text: str) -> Size:
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 0 < int(side) < 100_000 for side in sides):
+        raise UsageError(
+            f"--size {text!r} is not HEIGHTxWIDTH in pixels of the low-resolution input, for example 180x320."
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def print_rows(rows: Sequence[Any], json_: bool, table: Callable[[Any], Any]) -> None:
+    if json_:
+        click.echo(json.dumps([row if isinstance(row, dict) else asdict(row) for row in rows], indent=1))
+    else:
+        stdout(table(rows))
+
+
+def stdout(renderable: Any) -> None:
+    _console().print(renderable)
+
+
+@functools.cache
+def _console() -> Any:
+    from rich.console import Console
+
+    # A pipe has no width: rich would cut columns at 80.
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
