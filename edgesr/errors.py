@@ -14,12 +14,15 @@ EdgesrError                     1
 ├── ImageError                  9   a photo cannot be read, or is not one
 ├── DataError                  10   a data set is missing or damaged
 ├── TrainingError              11   training cannot start or go on
-└── OutputError                12   an output cannot be written (read-only, full)
+├── OutputError                12   an output cannot be written (read-only, full)
+└── DeviceError                13   a device cannot do what it is asked
+    ├── ConnectionLost         13   it did not answer, or no longer: trying again may help
+    └── TimedOut               13   it took longer than allowed and was ended
 Interrupted (Ctrl-C)          130
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class EdgesrError(Exception):
@@ -102,3 +105,21 @@ class TrainingError(EdgesrError):
 
 class OutputError(EdgesrError):
     exit_code = 12
+
+
+class DeviceError(EdgesrError):
+    """`argv`: what was asked of the device; `code`: how that ended, None if it never did; `stderr`: its last lines."""
+
+    exit_code = 13
+
+    def __init__(self, message: str, argv: Sequence[str] = (), code: int | None = None, stderr: str = "") -> None:
+        super().__init__(message)
+        self.argv, self.code, self.stderr = tuple(argv), code, stderr
+
+
+class ConnectionLost(DeviceError):
+    pass
+
+
+class TimedOut(DeviceError):
+    pass
