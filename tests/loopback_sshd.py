@@ -19,8 +19,8 @@ START_S = 20.0
 
 @dataclass(frozen=True)
 class Server:
-    """`config`: what `ssh -F` reads: the host names `board` (all is well), `stranger` (its host key is unknown), `keyless`
-    (a key that the server does not know)."""
+    """`config`: what `ssh -F` reads: the host names `board` (all is well), `stranger` (its host key is unknown) and
+    `keyless` (a key that the server does not know)."""
 
     port: int
     config: Path
