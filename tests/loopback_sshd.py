@@ -19,8 +19,8 @@ START_S = 20.0
 
 @dataclass(frozen=True)
 class Server:
-    """`config`: what `ssh -F` reads: the host names `board` (all is well), `stranger` (its host key is unknown), `keyless`
-    (a key that the server does not know)."""
+    """`config`: what `ssh -F` reads: the host names `board` (all is well), `stranger` (its host key is unknown) and
+    `keyless` (a key that the server does not know)."""
 
     port: int
     config: Path
@@ -39,12 +39,12 @@ def key(file: Path) -> Path:
     return file
 
 
-def client_config(folder: Path, port: int, host_key: str) -> Path:
+def client_config(folder: Path, port: int, host_key: str, user: str = "") -> Path:
     """Keys and known hosts of the client in `folder`; `host_key` is the line of the server's public key."""
     known = folder / "known_hosts"
     known.write_text(f"[127.0.0.1]:{port} {' '.join(host_key.split()[:2])}\n")
     (folder / "no_hosts").write_text("")
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = user or pwd.getpwuid(os.getuid()).pw_name
     common = f"  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  IdentitiesOnly yes\n"
     config = folder / "config"
     config.write_text(

@@ -1,7 +1,7 @@
 """A device reached by the `adb` client: an Android phone, or a board with Linux and adbd.
 
 Android itself has no Python, so the runner of this kit does not run there: its facts are read, files are copied and
-programs (such as a runtime's own benchmark) are run. A Linux board behind adbd does everything that one behind ssh does.
+programs (such as a runtime's own benchmark) are run. A Linux board behind adbd does all that one behind ssh does.
 """
 
 import shlex

@@ -8,8 +8,8 @@ It ends the command, and all that the command started in its process group, when
 - the command takes longer than it may.
 
 POSIX sh without arrays or `read -t`, because it has to run in dash (whose `kill` takes no `--`), busybox, bash 3.2 of
-macOS and mksh or toybox of Android. On one line, because a login shell of the csh family takes no newline between quotes. Checks every TICK_S: a
-fork of `sleep` then is all that it costs the device while something is measured.
+macOS and mksh or toybox of Android. On one line, because a login shell of the csh family takes no newline between
+quotes. Checks every TICK_S: a fork of `sleep` then is all that it costs the device while something is measured.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,8 @@ _LINES = (
     'while kill -0 $nap; do wait $nap; done; kill -0 "-$child" || exit;',
     f"limit=$((limit-{TICK_S})); quiet=$((quiet+{TICK_S})); done; end ) </dev/null >/dev/null 2>&1 3<&- & clock=$!;",
     # The ear: every line resets the clock's patience; end of input ends the command.
-    "( trap 'exit' TERM; while read -r beat <&3; do kill -USR1 $clock; done; end ) </dev/null >/dev/null 2>&1 & ear=$!;",
+    "( trap 'exit' TERM; while read -r beat <&3; do kill -USR1 $clock; done; end )",
+    "</dev/null >/dev/null 2>&1 & ear=$!;",
     # A shell may report a killed job on stderr, which is closed if the host is gone: that must not end the guard.
     "exec 3<&-; trap '' PIPE; trap end HUP INT TERM;",
     "wait $child; code=$?;",

@@ -35,7 +35,7 @@ ADVICE = (
      "old one with ssh-keygen -R HOST and connect once by hand"),
     ("Host key verification failed", "its host key is not known here. Connect once by hand with ssh and compare it"),
     ("Permission denied", "it accepts none of your keys. Try ssh -v by hand; a key with a passphrase needs ssh-agent"),
-    ("Too many authentication failures", "it gave up after too many keys. Name one in ~/.ssh/config with IdentitiesOnly"),
+    ("Too many authentication failures", "it gave up after too many keys. Name one in ~/.ssh/config (IdentitiesOnly)"),
     ("Could not resolve hostname", "there is no host of that name. Check the address and ~/.ssh/config"),
     ("Connection refused", "nothing listens on that port. Is it on, with sshd running?"),
     ("timed out", "it does not answer. Is it on, and in this network?"),

@@ -14,7 +14,8 @@ _START = ('s() { echo; echo "@@edgesr $1"; }', 'has() { command -v "$1" >/dev/nu
 _PATH = ("PATH=$PATH:/usr/bin:/usr/sbin:/sbin:/opt/vc/bin",)
 
 _THERMAL = (
-    's zones; for z in /sys/class/thermal/thermal_zone*; do [ -r "$z/temp" ] && echo "$(cat $z/type) $(cat $z/temp)"; done',
+    's zones; for z in /sys/class/thermal/thermal_zone*; do [ -r "$z/temp" ] && '
+    'echo "$(cat $z/type) $(cat $z/temp)"; done',
     "s throttled; has vcgencmd && vcgencmd get_throttled",
     "s temperature; has vcgencmd && vcgencmd measure_temp",
     f"s clock; cat {CPU}/cpu0/cpufreq/scaling_cur_freq; has vcgencmd && vcgencmd measure_clock arm",
