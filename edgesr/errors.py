@@ -123,3 +123,16 @@ class ConnectionLost(DeviceError):
 
 class TimedOut(DeviceError):
     pass
+
+
+def restored(name: str, message: str) -> EdgesrError:
+    """An error that another process raised: its class by name, and its message; constructors differ too much to call.
+
+    A name that is none of this tree becomes an EdgesrError that says it.
+    """
+    found = globals().get(name)
+    if not (isinstance(found, type) and issubclass(found, EdgesrError)):
+        return EdgesrError(f"{name}: {message}")
+    error = found.__new__(found)
+    Exception.__init__(error, message)
+    return error

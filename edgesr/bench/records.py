@@ -171,7 +171,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`stage`: open, measure, memory or quality."""
+    """`stage`: copy, time, memory or quality."""
 
     stage: str
     message: str
