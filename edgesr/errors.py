@@ -14,7 +14,8 @@ EdgesrError                     1
 ├── ImageError                  9   a photo cannot be read, or is not one
 ├── DataError                  10   a data set is missing or damaged
 ├── TrainingError              11   training cannot start or go on
-└── OutputError                12   an output cannot be written (read-only, full)
+├── OutputError                12   an output cannot be written (read-only, full)
+└── NothingFits                14   no measured artifact keeps a budget; names the nearest
 Interrupted (Ctrl-C)          130
 """
 
@@ -102,3 +103,7 @@ class TrainingError(EdgesrError):
 
 class OutputError(EdgesrError):
     exit_code = 12
+
+
+class NothingFits(EdgesrError):
+    exit_code = 14

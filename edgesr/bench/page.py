@@ -11,10 +11,10 @@ from typing import Any
 
 from edgesr import __version__
 from edgesr.bench import crops, pareto, plots
-from edgesr.bench.columns import COLUMNS, LABELS, Column, by_device, emulated, shown, significant, threads
+from edgesr.bench.columns import COLUMNS, LABELS, Column, by_device, emulated, shown, significant
 from edgesr.bench.crops import Crop
 from edgesr.bench.records import Start
-from edgesr.bench.runs import Loaded, Run
+from edgesr.bench.runs import Loaded, Run, regime
 from edgesr.bench.stats import LEAST_FOR_P99
 from edgesr.bench.summary import UNSTABLE, Status, Summary, repeats
 from edgesr.pages import asset, render
@@ -128,7 +128,7 @@ def _section(runs: Sequence[Run], numbers: Mapping[int, int]) -> Section:
         histograms=tuple(_histogram(run, numbers[id(run.summary)]) for run in runs if _timed(run)),
         sustained=tuple(_sustained(run, numbers[id(run.summary)]) for run in runs if _long(run)),
         crops=tuple((_title(run.summary, numbers[id(run.summary)]), crop) for run in runs for crop in crops.crops(run)),
-        regimes=tuple(dict.fromkeys(map(_regime, summaries))),
+        regimes=tuple(dict.fromkeys(map(_how, summaries))),
     )
 
 
@@ -182,10 +182,10 @@ def _title(summary: Summary, number: int) -> str:
     return f"{number} {summary.subject.name}"
 
 
-def _regime(summary: Summary) -> str:
+def _how(summary: Summary) -> str:
     cpus = "" if summary.regime.cpus is None else f", bound to CPUs {', '.join(map(str, summary.regime.cpus))}"
     inputs = f"{summary.inputs.count} inputs from {summary.inputs.source}"
-    return f"profile {summary.regime.profile}, threads: {threads(summary)}{cpus}; {inputs}"
+    return f"{regime(summary)}{cpus}; {inputs}"
 
 
 def breakable(name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesr.bench.columns import size, threads
 from edgesr.bench.records import SUFFIX, Record, read
 from edgesr.bench.summary import Summary, summarise
 from edgesr.errors import DataError, UnknownName, UsageError
@@ -61,16 +62,13 @@ def named(runs: Sequence[Run], name: str) -> Run:
         known = dict.fromkeys(run.summary.subject.name for run in runs)
         raise UnknownName("measured artifact", name, known)
     if len(found) > 1:
-        each = "; ".join(described(run.summary) for run in found)
+        each = "; ".join(f"{run.summary.run} on {run.summary.where.name} ({regime(run.summary)})" for run in found)
         raise UsageError(f"{len(found)} runs measured {name!r}. Name one by its identifier: {each}")
     return found[0]
 
 
-def described(summary: Summary) -> str:
-    threads = "all" if summary.regime.threads is None else summary.regime.threads
-    height, width = summary.subject.size
-    regime = f"{height}x{width}, {threads} threads, profile {summary.regime.profile}"
-    return f"{summary.run} on {summary.where.name} ({regime})"
+def regime(summary: Summary) -> str:
+    return f"{size(summary)}, threads: {threads(summary)}, profile {summary.regime.profile}"
 
 
 def _files(places: Sequence[Path]) -> dict[Path, bool]:

@@ -42,7 +42,7 @@ for command in (
     *(artifacts.convert, artifacts.quantize, artifacts.verify),
     photos.upscale,
     training.train,
-    reporting.report,
+    *(reporting.report, reporting.compare, reporting.pick),
     listing.doctor,
 ):
     cli.add_command(command)
