@@ -12,17 +12,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from edgesr.errors import DataError, OutputError
-from edgesr.types import Size
 
 SCHEMA: Final = 1
 SUFFIX = ".jsonl"
 MAX_FILE_BYTES = 256 << 20
+MAX_FACTS_BYTES = 1 << 20
 
 DeviceKind = Literal["device", "host", "emulated"]
 """emulated: another CPU's instructions are translated; times say nothing. host: the machine that converts, too."""
+
+
+def _plain(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a device says of itself comes from outside: only what JSON can hold again, and not without end."""
+    if len(json.dumps(facts, allow_nan=False)) > MAX_FACTS_BYTES:
+        raise ValueError(f"more than {MAX_FACTS_BYTES >> 10} KiB")
+    return facts
+
+
+# Limits that every measurement keeps; a file that does not is damaged or made up, and would break what reads it.
+Nanoseconds = Annotated[int, Field(gt=0, lt=1 << 60)]
+Count = Annotated[int, Field(ge=0, lt=1 << 60)]
+Side = Annotated[int, Field(ge=1, le=1 << 20)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[int, Field(ge=1, le=16)]
+Facts = Annotated[Mapping[str, Any], AfterValidator(_plain)]
+Text = Annotated[str, Field(max_length=10_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +52,20 @@ class Subject:
     `halo_px`: None where it is not known.
     """
 
-    sha256: str
-    name: str
-    target: str
-    precision: str
-    scale: int
-    size: Size
-    bytes: int
-    model: str | None = None
-    weights: str | None = None
-    halo_px: int | None = None
+    sha256: Text
+    name: Text
+    target: Text
+    precision: Text
+    scale: Scale
+    size: tuple[Side, Side]
+    bytes: Count
+    model: Text | None = None
+    weights: Text | None = None
+    halo_px: Count | None = None
     fixed_size: bool = False
     foreign: bool = False
-    int8_share: float | None = None
-    delegated_share: float | None = None
+    int8_share: Share | None = None
+    delegated_share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +73,35 @@ class Regime:
     """What must be equal for two latencies to be comparable, besides device and size. `cpus`: those that the process
     was bound to; None: any. `threads`: None is the runtime's choice of all."""
 
-    profile: str
-    threads: int | None
-    cpus: tuple[int, ...] | None = None
+    profile: Text
+    threads: Side | None
+    cpus: tuple[Count, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
     """The device: `name` for people, `address` as given, `kind`, and what it said of itself."""
 
-    name: str
-    address: str
+    name: Text
+    address: Text
     kind: DeviceKind
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """The images that were run in turn: how many, from what, sha256 over all their pixels."""
 
-    count: int
-    source: str
-    sha256: str
+    count: Count
+    source: Text
+    sha256: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    run: str
-    started_at: str
-    edgesr: str
+    run: Text
+    started_at: Text
+    edgesr: Text
     subject: Subject
     regime: Regime
     where: Where
@@ -96,23 +114,23 @@ class Start:
 class Thermal:
     """None: the device does not say."""
 
-    temperature_c: float | None = None
+    temperature_c: Number | None = None
     throttled: bool | None = None
-    clock_mhz: float | None = None
-    governor: str | None = None
+    clock_mhz: Number | None = None
+    governor: Text | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A cold process has opened the artifact. `waited_s`: for the device to cool down; `hot`: it did not in time."""
 
-    repeat: int
-    load_ns: int
-    first_ns: int
-    warmup_ns: tuple[int, ...]
-    runtime: Mapping[str, str]
+    repeat: Count
+    load_ns: Nanoseconds
+    first_ns: Nanoseconds
+    warmup_ns: tuple[Nanoseconds, ...]
+    runtime: Mapping[Text, Text]
     thermal: Thermal = Thermal()
-    waited_s: float = 0.0
+    waited_s: Number = 0.0
     hot: bool = False
     kind: Literal["opened"] = "opened"
 
@@ -121,10 +139,10 @@ class Opened:
 class Samples:
     """Nanoseconds of consecutive inferences; `at_s`: seconds from the first of the repeat to the end of these."""
 
-    repeat: int
-    raw_ns: tuple[int, ...]
-    at_s: float
-    temperature_c: float | None = None
+    repeat: Count
+    raw_ns: tuple[Nanoseconds, ...]
+    at_s: Number
+    temperature_c: Number | None = None
     kind: Literal["samples"] = "samples"
 
 
@@ -132,7 +150,7 @@ class Samples:
 class Closed:
     """A repeat has ended: "enough" time and samples, or the most "time" was up before there were enough."""
 
-    repeat: int
+    repeat: Count
     reason: Literal["enough", "time"]
     thermal: Thermal = Thermal()
     kind: Literal["closed"] = "closed"
@@ -142,8 +160,8 @@ class Closed:
 class Memory:
     """Resident memory in MB (10^6 bytes): the largest, and that of the process before it opened the artifact."""
 
-    peak_mb: float
-    before_mb: float
+    peak_mb: Number
+    before_mb: Number
     kind: Literal["memory"] = "memory"
 
 
@@ -157,15 +175,15 @@ class Image:
     a reference. PSNR is None where two images are equal.
     """
 
-    set_name: str
-    name: str
-    psnr_y_db: float | None
-    psnr_rgb_db: float | None
-    ssim_y: float | None
-    reference_y_db: float | None = None
-    reference_rgb_db: float | None = None
-    colour_shift_255: tuple[float, float, float] | None = None
-    off_share: float | None = None
+    set_name: Text
+    name: Text
+    psnr_y_db: Number | None
+    psnr_rgb_db: Number | None
+    ssim_y: Number | None
+    reference_y_db: Number | None = None
+    reference_rgb_db: Number | None = None
+    colour_shift_255: tuple[Number, Number, Number] | None = None
+    off_share: Share | None = None
     kind: Literal["image"] = "image"
 
 
@@ -173,8 +191,8 @@ class Image:
 class Failure:
     """`stage`: copy, time, memory or quality."""
 
-    stage: str
-    message: str
+    stage: Text
+    message: Text
     kind: Literal["failure"] = "failure"
 
 
@@ -201,7 +219,20 @@ def append(file: Path, *records: Record) -> None:
 
 def read(file: Path) -> list[Record]:
     """Every whole record of a run. Raises DataError for a file that is no run of this schema, naming the line."""
-    return list(_records(file))
+    runs = read_several(file)
+    if len(runs) > 1:
+        raise DataError(f"{file} holds {len(runs)} runs. File them one by one: edgesr bench import {file} -o runs")
+    return runs[0]
+
+
+def read_several(file: Path) -> list[list[Record]]:
+    """As `read`, of a file in which a run may follow on another, as apps export them."""
+    runs: list[list[Record]] = []
+    for record in _records(file):
+        if isinstance(record, Start):
+            runs.append([])
+        runs[-1].append(record)
+    return runs
 
 
 def read_folder(places: Sequence[Path]) -> dict[Path, list[Record]]:
@@ -220,6 +251,7 @@ def _ends_with_newline(stream: Any) -> bool:
 
 
 def _records(file: Path) -> Iterator[Record]:
+    """The first is a Start."""
     adapter: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
     started = False
     for number, line in enumerate(_lines(file), 1):
@@ -233,8 +265,8 @@ def _records(file: Path) -> Iterator[Record]:
             raise DataError(
                 f"{file}, line {number} is no measurement of this kit (schema {SCHEMA}): {where}: {first['msg']}."
             ) from error
-        if isinstance(record, Start) == started:
-            raise DataError(f"{file}, line {number}: a run has one line of kind 'start', the first.")
+        if not started and not isinstance(record, Start):
+            raise DataError(f"{file}, line {number}: a run begins with a line of kind 'start'; found '{record.kind}'.")
         started = True
         yield record
     if not started:
@@ -243,9 +275,12 @@ def _records(file: Path) -> Iterator[Record]:
 
 def _lines(file: Path) -> list[str]:
     try:
+        if file.exists() and not file.is_file():
+            raise DataError(f"{file} is no file: it is no measurement of this kit.")
         if file.stat().st_size > MAX_FILE_BYTES:
             raise DataError(f"{file} is larger than {MAX_FILE_BYTES >> 20} MiB: it is no measurement of this kit.")
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}).") from error
-    return [line for line in text.splitlines() if line.strip()]
+    # Not splitlines: JSON of other languages has U+2028 and its like within strings.
+    return [line for line in text.split("\n") if line.strip()]
