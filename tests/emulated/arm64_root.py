@@ -2,13 +2,13 @@
 
     python tests/emulated/arm64_root.py            # makes the root, starts sshd, prints how to reach it, until Ctrl-C
 
-Needs root and Debian's debootstrap and qemu-user-static. The root is made once (half a minute) in $EDGESR_EMULATED_ROOT or
-the user's cache: packages are unpacked without running their scripts under emulation. Everything is mounted in a namespace
-of the server's own, so nothing is left mounted.
+Needs root and Debian's debootstrap and qemu-user-static. The root is made once (half a minute) in the folder named by
+EDGESR_EMULATED_ROOT or the cache: packages are unpacked without running their scripts under emulation. Everything is
+mounted in a namespace of the server's own, so nothing is left mounted.
 
 The processor is QEMU's Cortex-A76, that of a Raspberry Pi 5. Runtimes choose kernels by /proc/cpuinfo and /sys, where the
-real kernel would show this machine's own processor: both are given files that say the same as QEMU does (Debian 12's QEMU
-does not do so itself). Times on it say nothing about any board.
+real kernel would show this machine's own processor: both are given files that say the same as QEMU does (the QEMU of
+Debian 12 does not do so itself). Times on it say nothing about any board.
 """
 
 import os
