@@ -12,6 +12,8 @@ from edgesr.errors import DeviceError, OutputError, UsageError
 _SAFE = re.compile(r"(?!-)[A-Za-z0-9._+@=,/-]+")
 """scp of OpenSSH 8 lets the device's shell read a remote path, later ones do not: only what both take alike."""
 SHORT_S = 60.0
+FULL_KB = 64
+"""Less than this is a full disk: file systems keep the last blocks."""
 
 
 def remote_path(text: str) -> str:
@@ -64,18 +66,17 @@ def _remove(path: Path) -> None:
 
 def transfer_failed(device: Device, remote: str, said: str) -> DeviceError:
     """Why a copy to `remote` failed. The sftp protocol knows no word for a full disk, so the device is asked."""
+    free_kb = free_on(device, remote)
+    if free_kb is not None and free_kb < FULL_KB:
+        why = f"the disk under {remote!r} is full ({free_kb} KB free). Free some space there, or name another folder."
+        return DeviceError(f"{device.address}: {why}", (), None, said)
+    return DeviceError(f"{device.address}: cannot write {remote!r}: {last_line(said)}", (), None, said)
+
+
+def free_on(device: Device, remote: str) -> int | None:
+    """Kilobytes that are free on the disk of `remote`, which need not exist yet; None if the device does not say."""
     program = 'd=$1; while [ ! -d "$d" ]; do d=$(dirname -- "$d"); done; df -Pk -- "$d"'
-    done = device.run(["sh", "-c", program, "edgesr", remote], timeout_s=SHORT_S)
-    free_kb = free_kilobytes(done.stdout)
-    if free_kb is not None and free_kb < 64:
-        return DeviceError(
-            f"{device.address}: the disk under {remote!r} is full ({free_kb} KB free). Free some space there, or name "
-            "another folder.",
-            (),
-            done.code,
-            said,
-        )
-    return DeviceError(f"{device.address}: cannot write {remote!r}: {last_line(said)}", (), done.code, said)
+    return free_kilobytes(device.run(["sh", "-c", program, "edgesr", remote], timeout_s=SHORT_S).stdout)
 
 
 def free_kilobytes(df: str) -> int | None:

@@ -6,9 +6,9 @@ Needs root and Debian's debootstrap and qemu-user-static. The root is made once 
 EDGESR_EMULATED_ROOT or the cache: packages are unpacked without running their scripts under emulation. Everything is
 mounted in a namespace of the server's own, so nothing is left mounted.
 
-The processor is QEMU's Cortex-A76, that of a Raspberry Pi 5. Runtimes choose kernels by /proc/cpuinfo and /sys, where the
-real kernel would show this machine's own processor: both are given files that say the same as QEMU does (the QEMU of
-Debian 12 does not do so itself). Times on it say nothing about any board.
+The processor is QEMU's Cortex-A76, that of a Raspberry Pi 5. Runtimes choose kernels by /proc/cpuinfo and /sys, where
+the real kernel would show this machine's own processor: both are given files that say the same as QEMU does (version 7.2
+does not do so itself). Times on it say nothing about any board.
 """
 
 import os
@@ -152,10 +152,14 @@ def _describe_processor(root: Path) -> None:
     for core in range(cores):
         place = system / f"cpu{core}"
         _write(place / "regs" / "identification" / "midr_el1", f"{MIDR:#018x}")
+        for name, cpus, mask in (
+            *((name, str(core), 1 << core) for name in ("core_cpus", "thread_siblings")),
+            *((name, everything, (1 << cores) - 1) for name in ("package_cpus", "core_siblings")),
+        ):
+            _write(place / "topology" / name, f"{mask:x}")
+            _write(place / "topology" / f"{name}_list", cpus)
         _write(place / "topology" / "physical_package_id", "0")
         _write(place / "topology" / "core_id", str(core))
-        _write(place / "topology" / "thread_siblings_list", str(core))
-        _write(place / "topology" / "core_siblings_list", everything)
         _write(place / "cpufreq" / "cpuinfo_max_freq", "2400000")
         _write(place / "cpufreq" / "cpuinfo_min_freq", "1500000")
 
