@@ -7,8 +7,8 @@ EDGESR_EMULATED_ROOT or the cache: packages are unpacked without running their s
 mounted in a namespace of the server's own, so nothing is left mounted.
 
 The processor is QEMU's Cortex-A76, that of a Raspberry Pi 5. Runtimes choose kernels by /proc/cpuinfo and /sys, where
-the real kernel would show this machine's own processor: both are given files that say the same as QEMU does (version 7.2
-does not do so itself). Times on it say nothing about any board.
+the real kernel would show this machine's own processor: both are given files that say the same as QEMU does
+(version 7.2 does not do so itself). Times on it say nothing about any board.
 """
 
 import os
