@@ -51,7 +51,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[arm64_root.Board
     folder = tmp_path_factory.mktemp("ssh")
     make_client(folder)
     port = free_port()
-    with arm64_root.serve(arm64_root.folder(), (folder / "client.pub").read_text(), port) as running:
+    with arm64_root.serve((folder / "client.pub").read_text(), port) as running:
         client_config(folder, port, running.host_key, "root")
         yield running
 
@@ -155,7 +155,7 @@ def test_a_second_setup_does_nothing_and_clean_leaves_nothing(
 def test_a_full_disk_is_one_line(device: Device, tmp_path: Path) -> None:
     """/mnt on the board has 600 KB."""
     (tmp_path / "large").write_bytes(bytes(900_000))
-    with pytest.raises(DeviceError, match=r"the disk under '/mnt/x/large' is full \(\d+ KB free\)"):
+    with pytest.raises(DeviceError, match=r"the disk under '/mnt/x/large' is full: 880 KB needed, \d+ KB free"):
         device.push(tmp_path / "large", "/mnt/x/large")
     with pytest.raises(DeviceError, match=r"needs \d+ MB and the disk there has [01] MB free"):
         set_up(device, Wanted(("tflite-runtime",), "/mnt/edgesr"), print)
