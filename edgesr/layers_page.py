@@ -5,7 +5,6 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass
-from importlib import resources
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from edgesr import layers_plots
 from edgesr.artifact import Proof
 from edgesr.errors import OutputError, UsageError
 from edgesr.extras import require
+from edgesr.pages import render
 from edgesr.report import decibels
 from edgesr.verify import lost
 from edgesr.whole_file import write_whole
@@ -78,16 +78,10 @@ def as_json(page: Page) -> str:
 
 def as_html(page: Page) -> str:
     """Text from outside (names, notes) is escaped, in plots by matplotlib; nothing is loaded from anywhere."""
-    jinja2 = require("jinja2", EXTRA)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(db=lambda value: decibels(value, digits=1), number=_number, percent=_percent)
-    template = environment.from_string((resources.files("edgesr.assets") / TEMPLATE).read_text(encoding="utf-8"))
     rows = page.explanation.rows
     plots = {"errors": layers_plots.errors_plot(rows), "ranges": layers_plots.ranges_plot(rows)}
-    text: str = template.render(**_content(page), plots=plots)
-    return text
+    filters = {"db": lambda value: decibels(value, digits=1), "number": _number, "percent": _percent}
+    return render(TEMPLATE, {**_content(page), "plots": plots}, filters)
 
 
 def _content(page: Page) -> dict[str, Any]:

@@ -1,40 +1,22 @@
-"""Plots of a quantization, layer by layer, as SVG that is put into a page and takes the page's colours."""
+"""Plots of a quantization, layer by layer."""
 
-import io
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgesr.extras import require
-from edgesr.quantization.toolchain import quiet
+from edgesr import svg
+from edgesr.svg import INK
 
 if TYPE_CHECKING:
     from edgesr.quantization.layers_report import Activation, LayerRow
 
 COLOURS = {
-    "#000001": "var(--ink)",
-    "#000002": "var(--line)",
     "#000003": "var(--input)",
     "#000004": "var(--output)",
     "#000005": "var(--weight)",
     "#000006": "var(--grid)",
 }
-"""What is drawn stands for a variable of the page's style sheet, which differs in the dark."""
-INK, LINE, INPUT, OUTPUT, WEIGHT, GRID = COLOURS
-STYLE = {
-    "svg.fonttype": "none",  # the reader's fonts, and text that can be searched
-    "text.parse_math": False,  # a name is a name, also with dollar signs in it
-    "font.size": 8,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": LINE,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": LINE,
-    "axes.titlesize": 9,
-    "legend.frameon": False,
-}
+INPUT, OUTPUT, WEIGHT, GRID = COLOURS
 WIDTH_IN, ROW_IN, EDGES_IN = 11.0, 0.17, 1.6
 SHOWN = (-0.6, 1.6)
 """Part of the axis of ranges that is drawn, in widths of the grid."""
@@ -44,47 +26,32 @@ Draw = Callable[[Any, Any, Sequence["LayerRow"]], None]
 
 def errors_plot(rows: Sequence["LayerRow"]) -> str:
     """Predicted error of the image by layer, and the SNR on the way to it; an <svg> element."""
-    return _plotted(rows, _draw_errors, _draw_ratios)
+    label = (
+        "Predicted error of the image by layer, and signal-to-noise ratio so far; the numbers are in the table below"
+    )
+    return _plotted(rows, label, _draw_errors, _draw_ratios)
 
 
 def ranges_plot(rows: Sequence["LayerRow"]) -> str:
     """What every activation reached on the crops, against what its grid holds; an <svg> element."""
-    return _plotted(rows, _ranges_of("input", lambda row: row.reads), _ranges_of("output", lambda row: row.writes))
+    label = "Range that every input and output reached, and that its grid holds; the numbers are in the table below"
+    panels = _ranges_of("input", lambda row: row.reads), _ranges_of("output", lambda row: row.writes)
+    return _plotted(rows, label, *panels)
 
 
-def _plotted(rows: Sequence["LayerRow"], *panels: Draw) -> str:
+def _plotted(rows: Sequence["LayerRow"], label: str, *panels: Draw) -> str:
     """Panels side by side with one row per layer, the first layer on top."""
-    with quiet():  # the first use builds a font cache and says so; a font may lack a letter of a name
-        matplotlib = require("matplotlib", "report")
-        figure_type = require("matplotlib.figure", "report").Figure
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": "/".join(panel.__name__ for panel in panels)}):
-            figure = figure_type(figsize=(WIDTH_IN, EDGES_IN + ROW_IN * len(rows)), layout="constrained")
-            axes = figure.subplots(1, len(panels), sharey=True)
-            for axis, draw in zip(axes, panels, strict=True):
-                draw(axis, range(len(rows)), rows)
-                axis.patch.set_visible(False)
-                axis.spines[["top", "right"]].set_visible(False)
-                axis.grid(axis="x", linewidth=0.5, alpha=0.5)
-                axis.set_axisbelow(True)
-                axis.tick_params(axis="x", labeltop=True)
-            names = [f"{row.name} (float)" if row.if_rounded is not None else row.name for row in rows]
-            axes[0].set_yticks(range(len(rows)), names)
-            axes[0].set_ylim(len(rows) - 0.4, -0.6)
-            content = io.StringIO()
-            nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-            figure.savefig(content, format="svg", transparent=True, metadata=nothing)
-    return _embedded(content.getvalue())
-
-
-def _embedded(document: str) -> str:
-    """The <svg> element for use within HTML: no namespaces, no names of groups, no size, the page's colours."""
-    element = document[document.index("<svg") :]
-    element = re.sub(r'\sxmlns(:\w+)?="[^"]*"|(?<=<g)\sid="[^"]*"', "", element)
-    element = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", element, count=1)
-    element = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", element, count=1)
-    for drawn, shown in COLOURS.items():
-        element = element.replace(drawn, shown)
-    return element
+    with svg.drawing("/".join(panel.__name__ for panel in panels)) as figure_type:
+        figure = figure_type(figsize=(WIDTH_IN, EDGES_IN + ROW_IN * len(rows)), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True)
+        for axis, draw in zip(axes, panels, strict=True):
+            draw(axis, range(len(rows)), rows)
+            svg.plain(axis, "x")
+            axis.tick_params(axis="x", labeltop=True)
+        names = [f"{row.name} (float)" if row.if_rounded is not None else row.name for row in rows]
+        axes[0].set_yticks(range(len(rows)), names)
+        axes[0].set_ylim(len(rows) - 0.4, -0.6)
+        return svg.element(figure, COLOURS, label)
 
 
 def _draw_errors(axis: Any, places: Sequence[int], rows: Sequence["LayerRow"]) -> None:

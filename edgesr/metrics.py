@@ -93,6 +93,15 @@ def colour_shift_255(test: NDArray[np.uint8], reference: NDArray[np.uint8]) -> f
     return float(np.max(np.abs(means)))
 
 
+def common_part(output: NDArray[np.uint8], high: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both (H, W, 3) cut to their common size, from the top left.
+
+    The sides of a ground truth may be no multiples of the scale; inputs may be mirrored beyond it.
+    """
+    height, width = (min(a, b) for a, b in zip(output.shape[:2], high.shape[:2], strict=True))
+    return output[:height, :width], high[:height, :width]
+
+
 def _check_image(name: str, image: NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"{name} must be a (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgesr.artifact import Proof, SetQuality
 from edgesr.errors import DataError, ParityError, QualityError
 from edgesr.listener import Listener
-from edgesr.metrics import colour_shift_255, max_abs_255, psnr_db, to_input, to_uint8
+from edgesr.metrics import colour_shift_255, common_part, max_abs_255, psnr_db, to_input, to_uint8
 from edgesr.runner import Runner
 from edgesr.types import Precision, Size
 
@@ -116,7 +116,7 @@ def references(
                     f"{images.name}/{pair.name} is {low.shape[1]}x{low.shape[0]} at low resolution; this network needs "
                     f"at least {min_side_px} px on both sides. Take it out of the folder."
                 )
-            output, high = _same_part(run(network, low), high)
+            output, high = common_part(run(network, low), high)
             quality = psnr_db(output, high, PROTOCOL, scale)
             found.append(Reference(images.name, pair.name, low, high, output, quality))
             listener.progress("float32 reference", len(found), total)
@@ -127,7 +127,7 @@ def prove(runner: Runner, expected: Sequence[Reference], listener: Listener) -> 
     """Run the artifact over the same images and compare."""
     parity, fidelity, shifts, drops = 0, [], [], []
     for index, reference in enumerate(expected):
-        output, high = _same_part(run(runner, reference.low), reference.high)
+        output, high = common_part(run(runner, reference.low), reference.high)
         parity = max(parity, max_abs_255(output, reference.output))
         fidelity.append(psnr_db(output, reference.output, "rgb", runner.scale))
         shifts.append(colour_shift_255(output, reference.output))
@@ -196,12 +196,6 @@ def fit(low: Pixels, high: Pixels, scale: int, size: Size) -> tuple[Pixels, Pixe
     height, width = low.shape[:2]
     high = high[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
     return np.pad(low, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="symmetric"), high
-
-
-def _same_part(output: Pixels, high: Pixels) -> tuple[Pixels, Pixels]:
-    """Both cut to their common size: HR sides may be no multiples of the scale, inputs may be mirrored beyond them."""
-    height, width = (min(a, b) for a, b in zip(output.shape[:2], high.shape[:2], strict=True))
-    return output[:height, :width], high[:height, :width]
 
 
 def _set_quality(name: str, drops: Iterable[tuple[Reference, float]]) -> SetQuality:

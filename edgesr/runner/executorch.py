@@ -61,7 +61,7 @@ class ExecuTorchRunner:
 def open_contents(contents: Contents, threads: int) -> ExecuTorchRunner:
     """Load every program from its checked bytes. `threads` holds for all ExecuTorch programs of the process."""
     torch = require("torch", "executorch")
-    runtime = _runtime(threads)
+    runtime = load_runtime(threads)
     version = require("executorch.version", "executorch").__version__
     programs = {}
     for name, content in contents.files.items():
@@ -78,7 +78,7 @@ def open_contents(contents: Contents, threads: int) -> ExecuTorchRunner:
     return ExecuTorchRunner(contents.scale, contents.accepts, programs, torch, facts)
 
 
-def _runtime(threads: int) -> Any:
+def load_runtime(threads: int) -> Any:
     with warnings.catch_warnings():
         # The whole runtime calls itself experimental when it is imported.
         warnings.simplefilter("ignore")

@@ -73,10 +73,14 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input or output of the model. `image`: 8-bit RGB pixels outside, numbers from 0 to 255 inside."""
+    """One input or output of the model. `image`: 8-bit RGB pixels outside, numbers from 0 to 255 inside.
+
+    `shape`: of an array, as declared; empty where the file leaves it open.
+    """
 
     name: str
     image: bool
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ def _port(feature: Any) -> Port:
     image = kind == "imageType"
     if image and feature.type.imageType.colorSpace != feature.type.imageType.RGB:
         raise ArtifactError(f"The image {feature.name!r:.80} must be RGB.")
-    return Port(feature.name, image)
+    return Port(feature.name, image, () if image else tuple(feature.type.multiArrayType.shape))
 
 
 def _tensor(declared: Any) -> Tensor:

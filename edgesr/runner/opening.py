@@ -30,7 +30,7 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Runner:
     `threads`: how many the runtime computes with; all that this process may use if None.
     Raises ArtifactError (incomplete, changed, unreadable), Unsupported (runs on a device only) or MissingExtra.
     """
-    threads = _available_threads() if threads is None else threads
+    threads = available_threads() if threads is None else threads
     if threads < 1:
         raise Unsupported(f"A runner needs at least one thread; asked for {threads}.")
     contents = read_contents(Path(folder))
@@ -43,7 +43,7 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Runner:
     return runner
 
 
-def _available_threads() -> int:
+def available_threads() -> int:
     """CPUs that this process may use, which in a container or under taskset are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,18 +65,29 @@ class LiteRtRunner:
 
 def open_contents(contents: Contents, threads: int) -> LiteRtRunner:
     """Load the file of every size from its checked bytes."""
-    package = "tflite_runtime" if importlib.util.find_spec("tflite_runtime") else "ai_edge_litert"
-    runtime = require(f"{package}.interpreter", "tflite")
+    runtime = load_runtime()
     sizes = contents.accepts.sizes
     if not sizes:
         raise ArtifactError("The manifest gives no size; a LiteRT artifact has one file for each of its sizes.")
     plans = {size: _plan(runtime, contents, _file_name(contents, size), size, threads) for size in sizes}
     facts = {
-        "runtime": f"{package} {importlib.metadata.version(package.replace('_', '-'))}",
+        "runtime": version(runtime),
         "precision": PRECISIONS.get(contents.precision, contents.precision),
         "threads": str(threads),
     }
     return LiteRtRunner(contents.scale, contents.accepts, plans, facts)
+
+
+def load_runtime() -> ModuleType:
+    """`tflite_runtime.interpreter` where it is installed, else `ai_edge_litert.interpreter`."""
+    package = "tflite_runtime" if importlib.util.find_spec("tflite_runtime") else "ai_edge_litert"
+    return require(f"{package}.interpreter", "tflite")
+
+
+def version(runtime: ModuleType) -> str:
+    """Of what `load_runtime` gave: its package and that package's version."""
+    package = runtime.__name__.partition(".")[0]
+    return f"{package} {importlib.metadata.version(package.replace('_', '-'))}"
 
 
 def _file_name(contents: Contents, size: Size) -> str:

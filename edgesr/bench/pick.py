@@ -1,0 +1,245 @@
+"""The artifact for a device and a budget: the best that is fast enough, and why the others are not it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+from edgesr.bench import pareto
+from edgesr.bench.columns import number, significant
+from edgesr.bench.runs import regime
+from edgesr.bench.summary import Summary, ms_per_mpx
+from edgesr.errors import DataError, NothingFits, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Unit = Literal["ms", "ms/Mpx"]
+SAME_DB = 2
+"""Digits after the point that PSNR is compared by: less is not seen, and would decide by chance."""
+LEAST_DROP_DB = 0.01
+"""That a miss is set against where no drop at all was allowed."""
+SAME_TIME = 3
+"""Digits that count of a time: less is not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`budget`: of p90, for an inference or a megapixel of output, by `unit`. `max_drop_db`: None for any."""
+
+    budget: float
+    unit: Unit
+    max_drop_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`cost`: p90 in the wish's unit. PSNR-Y and its drop: means over the image sets that all candidates have."""
+
+    summary: Summary
+    cost: float
+    psnr_y_db: float
+    drop_y_db: float | None
+
+    @property
+    def merit(self) -> tuple[float, float, int]:
+        """Smallest is best: quality, then speed, then size."""
+        return -round(self.psnr_y_db, SAME_DB), float(significant(self.cost, SAME_TIME)), self.summary.subject.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    candidate: Candidate
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`others`: the best first, with why each lost. `ignored`: names of runs that say nothing, and why. `sets`: that
+    qualities are means over."""
+
+    device: str
+    wish: Wish
+    sets: tuple[str, ...]
+    chosen: Candidate
+    others: tuple[RunnerUp, ...]
+    ignored: tuple[tuple[str, str], ...]
+
+
+def pick(summaries: Sequence[Summary], device: str | None, wish: Wish, scale: int | None = None) -> Choice:
+    """Of the runs on `device` (name or address; None if there is one device) and of one scale.
+
+    Raises UnknownName, UsageError for several devices or scales, DataError if no run says anything, NothingFits.
+    """
+    here = _of_scale(_on_device(summaries, device), scale)
+    ignored = [(described(each), reason) for each in here if (reason := _unfit(each, wish))]
+    fit = [each for each in here if _unfit(each, wish) is None]
+    name = here[0].where.name
+    if not fit:
+        reasons = "; ".join(_grouped(ignored))
+        raise DataError(f"No run on {name} says both how fast and how good an artifact is. {reasons}.")
+    sets = _common_sets(fit)
+    candidates = sorted((_candidate(each, sets, wish) for each in fit), key=lambda each: each.merit)
+    fitting = [each for each in candidates if _miss(each, wish) is None]
+    if not fitting:
+        raise NothingFits(_nothing(name, candidates, wish))
+    chosen = fitting[0]
+    others = tuple(RunnerUp(each, _why(each, chosen, wish)) for each in candidates if each is not chosen)
+    return Choice(
+        name, wish, tuple(f"{set_name} ({images})" for set_name, images in sets), chosen, others, tuple(ignored)
+    )
+
+
+def table(choice: Choice) -> "Table":
+    """For a terminal, the chosen one first."""
+    from rich.table import Table
+
+    caption = f"PSNR-Y: luma (paper-y), mean over {', '.join(choice.sets)}. Times: p90."
+    for words in _grouped(choice.ignored):
+        caption += f"\nIgnored, {words}."
+    drawn = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
+    for name in ("", "artifact", "thr."):
+        drawn.add_column(name, overflow="fold")
+    for name in (choice.wish.unit, "PSNR dB", "drop dB", "MB"):
+        drawn.add_column(name, justify="right")
+    drawn.add_column("why not", overflow="fold")
+    drawn.add_row("→", *_cells(choice.chosen), "")
+    for other in choice.others:
+        drawn.add_row("", *_cells(other.candidate), other.why)
+    return drawn
+
+
+def described(summary: Summary) -> str:
+    return f"{summary.subject.name} ({regime(summary)})"
+
+
+def _grouped(ignored: Sequence[tuple[str, str]]) -> list[str]:
+    """Reason and names, so that a hundred runs of an emulated board are one line."""
+    found: dict[str, list[str]] = {}
+    for name, reason in ignored:
+        found.setdefault(reason, []).append(name)
+    more = {reason: f" and {len(names) - 3} more" if len(names) > 3 else "" for reason, names in found.items()}
+    return [f"{reason}: {', '.join(names[:3])}{more[reason]}" for reason, names in found.items()]
+
+
+def _cells(candidate: Candidate) -> tuple[str, ...]:
+    summary = candidate.summary
+    return (
+        summary.subject.name,
+        "all" if summary.regime.threads is None else str(summary.regime.threads),
+        significant(candidate.cost, 4),
+        f"{candidate.psnr_y_db:.3f}",
+        number(candidate.drop_y_db, 3, signed=True),
+        f"{summary.subject.bytes / 1e6:.2f}",
+    )
+
+
+def _on_device(summaries: Sequence[Summary], device: str | None) -> list[Summary]:
+    names = list(dict.fromkeys(each.where.name for each in summaries))
+    if device is None:
+        if len(names) > 1:
+            raise UsageError(f"The runs are of {len(names)} devices. Name one with --device: {', '.join(names)}")
+        return list(summaries)
+    found = [each for each in summaries if device in (each.where.name, each.where.address)]
+    if not found:
+        raise UnknownName("measured device", device, names)
+    return found
+
+
+def _of_scale(summaries: Sequence[Summary], scale: int | None) -> list[Summary]:
+    scales = sorted({each.subject.scale for each in summaries})
+    if scale is None:
+        if len(scales) > 1:
+            names = ", ".join(map(str, scales))
+            raise UsageError(f"Artifacts of several scales cannot be compared. Name one with --scale: {names}")
+        return list(summaries)
+    found = [each for each in summaries if each.subject.scale == scale]
+    if not found:
+        raise UsageError(f"No run is of scale {scale}. There are: {', '.join(map(str, scales))}")
+    return found
+
+
+def _unfit(summary: Summary, wish: Wish) -> str | None:
+    reason = pareto.unfit(summary)
+    if reason is None and _cost(summary, wish) is None:
+        return "its halo is not known, so neither is the time of a megapixel"
+    return reason
+
+
+def _cost(summary: Summary, wish: Wish) -> float | None:
+    if summary.latency is None:
+        return None
+    p90_ms = summary.latency.p90_ms
+    return p90_ms if wish.unit == "ms" else ms_per_mpx(summary.subject, p90_ms)
+
+
+def _common_sets(summaries: Sequence[Summary]) -> list[tuple[str, int]]:
+    """Name and number of images, in the order of the first run."""
+    each = [
+        [(quality.name, quality.images) for quality in summary.sets if quality.psnr_y_db is not None]
+        for summary in summaries
+    ]
+    common = [key for key in each[0] if all(key in keys for keys in each)]
+    if not common:
+        names = "; ".join(f"{summary.subject.name}: {summary.quality.name}" for summary in summaries if summary.quality)
+        raise DataError(
+            f"These artifacts were measured on no common image set: {names}. Measure all on the same --data."
+        )
+    return common
+
+
+def _candidate(summary: Summary, sets: Sequence[tuple[str, int]], wish: Wish) -> Candidate:
+    cost = _cost(summary, wish)
+    assert cost is not None
+    taken = [quality for quality in summary.sets if (quality.name, quality.images) in sets]
+    psnr = [quality.psnr_y_db for quality in taken if quality.psnr_y_db is not None]
+    drops = [quality.drop_y_db for quality in taken if quality.drop_y_db is not None]
+    return Candidate(summary, cost, fmean(psnr), fmean(drops) if len(drops) == len(taken) else None)
+
+
+def _miss(candidate: Candidate, wish: Wish) -> str | None:
+    """Why a candidate is not allowed; None if it is."""
+    found = []
+    if candidate.cost > wish.budget:
+        over = significant(candidate.cost - wish.budget, 3)
+        found.append(f"{significant(candidate.cost, 4)} {wish.unit}, {over} over the budget")
+    if wish.max_drop_db is not None:
+        if candidate.drop_y_db is None:
+            found.append("its drop against float32 is not known")
+        elif candidate.drop_y_db > wish.max_drop_db:
+            over_db = candidate.drop_y_db - wish.max_drop_db
+            found.append(f"loses {candidate.drop_y_db:.3f} dB, {over_db:.3f} more than allowed")
+    return " and ".join(found) or None
+
+
+def _why(candidate: Candidate, chosen: Candidate, wish: Wish) -> str:
+    missed = _miss(candidate, wish)
+    if missed is not None:
+        return missed
+    quality, speed, _ = candidate.merit
+    best_quality, best_speed, _ = chosen.merit
+    if quality != best_quality:
+        faster = ", though faster" if speed < best_speed else ""
+        return f"{chosen.psnr_y_db - candidate.psnr_y_db:.3f} dB worse{faster}"
+    if speed != best_speed:
+        return f"as good, but {significant(candidate.cost - chosen.cost, 3)} {wish.unit} slower"
+    return "as good and as fast, but not smaller"
+
+
+def _nothing(device: str, candidates: Sequence[Candidate], wish: Wish) -> str:
+    nearest = min(candidates, key=lambda each: _distance(each, wish))
+    drop = "" if wish.max_drop_db is None else f" and {wish.max_drop_db:g} dB"
+    return (
+        f"Nothing on {device} keeps {wish.budget:g} {wish.unit}{drop}. The nearest is "
+        f"{described(nearest.summary)}: {_miss(nearest, wish)}."
+    )
+
+
+def _distance(candidate: Candidate, wish: Wish) -> float:
+    """The part of a limit by which it is missed most; a drop that is not known is the farthest of all."""
+    over = candidate.cost / wish.budget - 1
+    if wish.max_drop_db is None:
+        return over
+    if candidate.drop_y_db is None:
+        return float("inf")
+    return max(over, (candidate.drop_y_db - wish.max_drop_db) / max(wish.max_drop_db, LEAST_DROP_DB))
