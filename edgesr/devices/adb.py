@@ -46,13 +46,13 @@ class AdbDevice:
         make_room(self, remote_path(remote))
         done = self._adb("push", str(existing(local).absolute()), _absolute(remote))
         if done.returncode != 0:
-            raise transfer_failed(self, remote, done.stderr or done.stdout)
+            raise transfer_failed(self, local, remote, _error(done))
 
     def pull(self, remote: str, local: Path) -> None:
         def fetch(new: Path) -> None:
             done = self._adb("pull", _absolute(remote_path(remote)), str(new.absolute()))
             if done.returncode != 0:
-                said = done.stderr or done.stdout
+                said = _error(done)
                 raise DeviceError(
                     f"{self.address}: cannot read {remote!r}: {last_line(said)}", (), done.returncode, said
                 )
@@ -119,6 +119,12 @@ class AdbDevice:
             ) from error
         except subprocess.TimeoutExpired as error:
             raise ConnectionLost(f"{self.address}: adb took longer than {seconds:.0f} s and was ended.") from error
+
+
+def _error(done: "subprocess.CompletedProcess[str]") -> str:
+    """The last line that is an error: adb ends with how many files it copied."""
+    lines = (done.stderr + done.stdout).splitlines()
+    return next((line for line in reversed(lines) if "error" in line), done.stderr or done.stdout)
 
 
 def _states(devices: str) -> dict[str, str]:

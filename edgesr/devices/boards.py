@@ -74,9 +74,12 @@ def power_mode(nvpmodel: str) -> str | None:
 
 
 def tegra_c(tegrastats: str) -> float | None:
-    """Of "cpu@45.1C ... tj@46.0C" the hottest of the sensors; -256 is one that is off."""
-    found = [float(value) for value in re.findall(r"@(-?\d+(?:\.\d+)?)C\b", tegrastats)]
-    return max((value for value in found if value > -100), default=None)
+    """Of "cpu@45.1C ... tj@46.0C" the hottest of the sensors.
+
+    One that is off says -256; the PMIC of older boards has no sensor and always says 100.
+    """
+    found = re.findall(r"(\w+)@(-?\d+(?:\.\d+)?)C\b", tegrastats)
+    return max((float(value) for name, value in found if name != "PMIC" and float(value) > -100), default=None)
 
 
 def tegra_ram_mb(tegrastats: str) -> int | None:

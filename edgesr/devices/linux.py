@@ -92,7 +92,7 @@ def core_numbers(online: str) -> tuple[int, ...]:
     if not lines:
         return ()
     if len(lines) == 1 and lines[0].isdigit():
-        return tuple(range(int(lines[0])))
+        return tuple(range(int(lines[0]))) or (0,)
     numbers: list[int] = []
     for part in lines[0].split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)

@@ -62,20 +62,29 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def transfer_failed(device: Device, remote: str, said: str) -> DeviceError:
-    """Why a copy to `remote` failed. The sftp protocol knows no word for a full disk, so the device is asked."""
+def transfer_failed(device: Device, local: Path, remote: str, said: str) -> DeviceError:
+    """Why `local` could not be copied to `remote`, of which nothing is left.
+
+    The sftp protocol knows no word for a full disk, so the device is asked.
+    """
+    device.run(["rm", "-rf", "--", remote], timeout_s=SHORT_S)
+    free_kb, need_kb = free_on(device, remote), _kilobytes(local)
+    if free_kb is not None and free_kb < need_kb:
+        why = f"the disk under {remote!r} is full: {need_kb} KB needed, {free_kb} KB free. Name another folder."
+        return DeviceError(f"{device.address}: {why}", (), None, said)
+    return DeviceError(f"{device.address}: cannot write {remote!r}: {last_line(said)}", (), None, said)
+
+
+def _kilobytes(local: Path) -> int:
+    """What a copy takes on a disk with the usual blocks of 4 KB."""
+    files = [local] if local.is_file() else [file for file in local.rglob("*") if file.is_file()]
+    return sum(-(-file.stat().st_size // 4096) * 4 for file in files)
+
+
+def free_on(device: Device, remote: str) -> int | None:
+    """Kilobytes that are free on the disk of `remote`, which need not exist yet; None if the device does not say."""
     program = 'd=$1; while [ ! -d "$d" ]; do d=$(dirname -- "$d"); done; df -Pk -- "$d"'
-    done = device.run(["sh", "-c", program, "edgesr", remote], timeout_s=SHORT_S)
-    free_kb = free_kilobytes(done.stdout)
-    if free_kb is not None and free_kb < 64:
-        return DeviceError(
-            f"{device.address}: the disk under {remote!r} is full ({free_kb} KB free). Free some space there, or name "
-            "another folder.",
-            (),
-            done.code,
-            said,
-        )
-    return DeviceError(f"{device.address}: cannot write {remote!r}: {last_line(said)}", (), done.code, said)
+    return free_kilobytes(device.run(["sh", "-c", program, "edgesr", remote], timeout_s=SHORT_S).stdout)
 
 
 def free_kilobytes(df: str) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any
 from edgesr.devices import unpack
 from edgesr.devices.bundle import Bundle, runner_bundle, write_wheel
 from edgesr.devices.facts import Facts, Python
-from edgesr.devices.paths import SHORT_S, last_line, remote_path
+from edgesr.devices.paths import SHORT_S, free_on, last_line, remote_path
 from edgesr.devices.protocol import Device, Done
 from edgesr.devices.wheels import OLDEST, download, unpacked_mb
 from edgesr.errors import DeviceError, UnknownName, UsageError
@@ -188,19 +188,19 @@ def _bring(
         needed |= {wheel.stem: wheel for wheel in found}
     there = set(device.run(["ls", f"{wanted.folder}/wheels"], timeout_s=SHORT_S).stdout.split())
     missing = [wheel for name, wheel in needed.items() if name not in there]
-    _check_room(facts, missing, wanted.folder)
+    _check_room(device, missing, wanted.folder)
     megabytes = sum(wheel.stat().st_size for wheel in missing) / 1e6
     say(f"Pushing {len(missing)} wheels, {megabytes:.1f} MB, to {device.address} ...")
     _push(device, wanted.folder, python, missing, here)
     return names
 
 
-def _check_room(facts: Facts, wheels: Sequence[Path], folder: str) -> None:
-    need = unpacked_mb(wheels)
-    if facts.free_disk_mb is not None and need > facts.free_disk_mb:
+def _check_room(device: Device, wheels: Sequence[Path], folder: str) -> None:
+    need_mb, free_kb = unpacked_mb(wheels), free_on(device, folder)
+    if free_kb is not None and need_mb * 1e6 > free_kb * 1024:
         raise DeviceError(
-            f"{facts.address}: {folder!r} needs {need:.0f} MB and the disk there has {facts.free_disk_mb} MB free. "
-            "Free some space, or name a folder on another disk with --folder."
+            f"{device.address}: {folder!r} needs {need_mb:.0f} MB and the disk there has {free_kb * 1024 / 1e6:.0f} MB "
+            "free. Free some space, or name a folder on another disk with --folder."
         )
 
 

@@ -67,7 +67,7 @@ class SshDevice:
         make_room(self, remote_path(remote))
         done = self._copy([str(existing(local).absolute()), f"{self._for_scp}:{remote}"])
         if done.returncode != 0:
-            raise transfer_failed(self, remote, done.stderr)
+            raise transfer_failed(self, local, remote, done.stderr)
 
     def pull(self, remote: str, local: Path) -> None:
         def fetch(new: Path) -> None:

@@ -12,6 +12,8 @@ from edgesr.errors import DeviceError, UsageError
 
 OLDEST = (3, 11)
 DOWNLOAD_S = 1800.0
+LEFT_OUT = ("openvino_telemetry",)
+"""Packages that a runtime asks for and works without, because they report their use over the network."""
 OLDEST_GLIBC = 17
 """manylinux_2_17, the oldest that runtimes still publish."""
 
@@ -78,7 +80,7 @@ def download(requirements: Sequence[str], python: Python, source: Path | None, i
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_S)
     if done.returncode != 0:
         raise DeviceError(_why_not(done.stderr, requirements, python, what), command, done.returncode, done.stderr)
-    return sorted(into.glob("*.whl"))
+    return sorted(wheel for wheel in into.glob("*.whl") if wheel.name.partition("-")[0] not in LEFT_OUT)
 
 
 def _why_not(said: str, requirements: Sequence[str], python: Python, what: str) -> str:
