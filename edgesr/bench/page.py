@@ -33,7 +33,7 @@ KINDS = {"low": "low resolution", "artifact": "artifact", "reference": "float32 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`sort`: what the table is sorted by; `made_up`: a time or memory of an emulated machine."""
+    """`sort`: what the table is sorted by, empty for what goes to the end; `made_up`: a time or memory of an emulated machine."""
 
     column: Column
     text: str
@@ -143,7 +143,8 @@ def _cell(column: Column, summary: Summary) -> Cell:
     value = column.value(summary)
     detail = column.detail(summary) if column.detail and value is not None else ""
     made_up = column.machine and emulated(summary) and value is not None
-    return Cell(column, shown(column, summary), detail, "" if value is None else str(value), made_up)
+    sortable = column.words or isinstance(value, int | float)
+    return Cell(column, shown(column, summary), detail, str(value) if sortable and value is not None else "", made_up)
 
 
 def _pareto(plot: pareto.Plot, numbers: Mapping[int, int]) -> Figure:
