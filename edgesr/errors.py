@@ -15,12 +15,15 @@ EdgesrError                     1
 ├── DataError                  10   a data set is missing or damaged
 ├── TrainingError              11   training cannot start or go on
 ├── OutputError                12   an output cannot be written (read-only, full)
+├── DeviceError                13   a device cannot do what it is asked
+│   ├── ConnectionLost         13   it did not answer, or no longer: trying again may help
+│   └── TimedOut               13   it took longer than allowed and was ended
 └── NothingFits                14   no measured artifact keeps a budget; names the nearest
 Interrupted (Ctrl-C)          130
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class EdgesrError(Exception):
@@ -105,5 +108,36 @@ class OutputError(EdgesrError):
     exit_code = 12
 
 
+class DeviceError(EdgesrError):
+    """`argv`: what was asked of the device; `code`: how that ended, None if it never did; `stderr`: its last lines."""
+
+    exit_code = 13
+
+    def __init__(self, message: str, argv: Sequence[str] = (), code: int | None = None, stderr: str = "") -> None:
+        super().__init__(message)
+        self.argv, self.code, self.stderr = tuple(argv), code, stderr
+
+
+class ConnectionLost(DeviceError):
+    pass
+
+
+class TimedOut(DeviceError):
+    pass
+
+
 class NothingFits(EdgesrError):
     exit_code = 14
+
+
+def restored(name: str, message: str) -> EdgesrError:
+    """An error that another process raised: its class by name, and its message; constructors differ too much to call.
+
+    A name that is none of this tree becomes an EdgesrError that says it.
+    """
+    found = globals().get(name)
+    if not (isinstance(found, type) and issubclass(found, EdgesrError)):
+        return EdgesrError(f"{name}: {message}")
+    error = found.__new__(found)
+    Exception.__init__(error, message)
+    return error

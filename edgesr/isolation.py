@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from edgesr import errors
-from edgesr.errors import Crashed, EdgesrError
+from edgesr.errors import Crashed, EdgesrError, restored
 from edgesr.extras import require
 from edgesr.listener import Listener
 
@@ -129,7 +128,7 @@ def _result(folder: Path, code: int, watch: _Watch, timeout_s: float) -> Any:
         raise Crashed(f"the process ended with {how} at {watch.peak_mb:.0f} MB of memory. {_last_lines(folder)}")
     kind, value = pickle.loads((folder / RESULT).read_bytes())  # noqa: S301 written by our own child
     if kind is not None:
-        raise _restore(kind, value)
+        raise restored(kind, value)
     return value
 
 
@@ -137,14 +136,6 @@ def _last_lines(folder: Path) -> str:
     text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     lines = [line.strip()[:LINE_LIMIT] for line in text.splitlines() if line.strip()]
     return "Its last lines: " + " | ".join(lines[-LAST_LINES:]) if lines else "It printed nothing."
-
-
-def _restore(kind: str, message: str) -> EdgesrError:
-    """The child's error: its class and its message; constructors differ too much to call them again."""
-    found: type[EdgesrError] = getattr(errors, kind)
-    error = found.__new__(found)
-    Exception.__init__(error, message)
-    return error
 
 
 class _Channel:

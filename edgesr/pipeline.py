@@ -456,6 +456,22 @@ def _advise(session: Session, request: Request, folder: Path) -> None:
         session.listener.say(f"  {said}")
 
 
+def session_of(
+    manifest: Manifest, *, weights: Path | None = None, data: Path | None = None, listener: Listener | None = None
+) -> Session:
+    """A session with the network that an artifact was made from. Raises WeightsError if its weights are not here."""
+    request = manifest.request
+    session = Session(request.model, request.scale, weights=weights, data=data, listener=listener)
+    found = session.loaded.provenance
+    if found.sha256 != manifest.weights.sha256:
+        raise WeightsError(
+            f"{manifest.slug} was made from {manifest.weights.kind} weights {manifest.weights.file} (sha256 "
+            f"{manifest.weights.sha256[:16]}...), but the weights found here are {found.kind} {found.file} (sha256 "
+            f"{found.sha256[:16]}...). Pass the right file with --weights."
+        )
+    return session
+
+
 def verify_artifact(
     folder: Path, *, weights: Path | None = None, data: Path | None = None, listener: Listener | None = None
 ) -> report.Row:
@@ -467,13 +483,6 @@ def verify_artifact(
     manifest = artifact.read_manifest(folder)
     open_artifact(folder)
     request = manifest.request
-    session = Session(request.model, request.scale, weights=weights, data=data, listener=listener)
-    found = session.loaded.provenance
-    if found.sha256 != manifest.weights.sha256:
-        raise WeightsError(
-            f"{folder.name} was made from {manifest.weights.kind} weights {manifest.weights.file} (sha256 "
-            f"{manifest.weights.sha256[:16]}...), but the weights found here are {found.kind} {found.file} (sha256 "
-            f"{found.sha256[:16]}...). Pass the right file with --weights."
-        )
+    session = session_of(manifest, weights=weights, data=data, listener=listener)
     proof = session.prove(folder, request)
     return report.row(replace(manifest, proof=proof), report.Cost(time.perf_counter() - start))

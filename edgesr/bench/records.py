@@ -189,7 +189,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`stage`: open, measure, memory or quality."""
+    """`stage`: copy, time, memory or quality."""
 
     stage: Text
     message: Text

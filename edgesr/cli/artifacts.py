@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesr.cli.options import DEFAULT_OUT, FILE, FOLDER, as_json, print_rows, sizes_of, stdout
-from edgesr.errors import UnknownName, UsageError
-from edgesr.types import IOS, PRECISIONS, Io, Precision, Size
+from edgesr.cli.options import DEFAULT_OUT, FILE, FOLDER, as_json, precisions_of, print_rows, sizes_of, stdout
+from edgesr.errors import UsageError
+from edgesr.types import IOS, PRECISIONS, Io, Size
 
 if TYPE_CHECKING:
     from edgesr.verify import Limit
@@ -102,7 +102,7 @@ def convert(
 
     spec = find(model, scale)
     spec.check_sizes(sizes)
-    precisions = _precisions((*precision, *["fp16"] * fp16, *["int8"] * int8))
+    precisions = precisions_of((*precision, *["fp16"] * fp16, *["int8"] * int8))
     if "int8" not in precisions and (recipe or quick or max_drop is not None):
         raise UsageError("--recipe, --quick and --max-drop are for INT8. Add --int8, or leave them out.")
     if recipe and calib:
@@ -222,10 +222,3 @@ def _limit(max_drop: float | None, max_worst_drop: float) -> "Limit":
     from edgesr.verify import Limit
 
     return Limit(worst_db=max_worst_drop) if max_drop is None else Limit(max_drop, max_worst_drop)
-
-
-def _precisions(names: tuple[str, ...]) -> list[Precision]:
-    for name in names:
-        if name not in PRECISIONS:
-            raise UnknownName("precision", name, PRECISIONS)
-    return [precision for precision in PRECISIONS if precision in (names or ("fp32",))]

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from edgesr.errors import UsageError
-from edgesr.types import Size
+from edgesr.errors import UnknownName, UsageError
+from edgesr.types import PRECISIONS, Precision, Size
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -20,6 +20,10 @@ DEFAULT_OUT = Path("artifacts")
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "json_", is_flag=True, help="Print JSON on stdout instead of a table.")(command)
+
+
+def size_of(context: click.Context, parameter: click.Parameter, value: str | None) -> Size | None:
+    return None if value is None else _size(value)
 
 
 def sizes_of(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Size, ...]:
@@ -33,6 +37,13 @@ def _size(text: str) -> Size:
             f"--size {text!r} is not HEIGHTxWIDTH in pixels of the low-resolution input, for example 180x320."
         )
     return int(sides[0]), int(sides[1])
+
+
+def precisions_of(names: tuple[str, ...]) -> list[Precision]:
+    for name in names:
+        if name not in PRECISIONS:
+            raise UnknownName("precision", name, PRECISIONS)
+    return [precision for precision in PRECISIONS if precision in (names or ("fp32",))]
 
 
 def print_rows(rows: Sequence[Any], json_: bool, table: Callable[[Any], Any]) -> None:

@@ -56,12 +56,13 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`result`: what the output's numbers stand for, its shape unknown."""
+    """`result`: what the output's numbers stand for, its shape unknown. `precision`: what the runtime computes in."""
 
     raw: Raw
     source: Port
     result: Port
     runtime: str
+    precision: str = "as the file has it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,10 @@ def open_foreign(file: Path, foreign: Foreign, *, threads: int | None = None) ->
         loaded = OPENERS[file.suffix](file, threads)
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read: {error.strerror}.") from error
-    except (RuntimeError, ValueError) as error:
+    except (ArtifactError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtifactError(f"{file.name} cannot be opened: {reason}") from error
-    facts = {"runtime": loaded.runtime, "precision": "as the file has it", "threads": str(threads)}
+    facts = {"runtime": loaded.runtime, "precision": loaded.precision, "threads": str(threads)}
     return ForeignRunner(foreign.scale, _rule(file, foreign, loaded.source), foreign, loaded, facts)
 
 
@@ -182,7 +183,7 @@ def _tflite_port(end: Mapping[str, Any]) -> Port:
 
 
 def _openvino(file: Path, threads: int) -> Loaded:
-    from edgesr.runner.openvino import load_openvino
+    from edgesr.runner.openvino import HINT, load_openvino
 
     openvino = load_openvino()
     weights = file.with_suffix(".bin").read_bytes()
@@ -201,7 +202,8 @@ def _openvino(file: Path, threads: int) -> Loaded:
         made: Numbers = request.get_output_tensor(0).data.copy()
         return made
 
-    return Loaded(run, port, port, f"openvino {openvino.__version__}")
+    precision = f"{compiled.get_property(HINT).to_string()}, the runtime's choice"
+    return Loaded(run, port, port, f"openvino {openvino.__version__}", precision)
 
 
 def _executorch(file: Path, threads: int) -> Loaded:

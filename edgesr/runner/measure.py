@@ -11,7 +11,6 @@ prints itself goes to stderr. A job has a "task":
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,7 +25,7 @@ from edgesr.runner.contract import Array, InputRule, Runner
 from edgesr.runner.foreign import Foreign, open_foreign
 from edgesr.runner.opening import open_artifact
 
-FAILED, STOPPED = 1, 3
+FAILED = 1
 BYTES_PER_MB = 1e6
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 THERMAL_ZONES = Path("/sys/class/thermal")
@@ -38,7 +37,6 @@ class Job:
     """`artifact`: a folder of this kit, or with `foreign` any file; neither with `idle_ms`, a runner that takes just so
     long, to measure the measuring. `inputs`: .npy of uint8 (count, H, W, 3) for time and memory. `images`: .npy of
     uint8 (H, W, 3) each, whose outputs are written into `outputs` under the same names. `cpus`: to be bound to.
-    `stop_with_stdin`: end at once when stdin closes, because whoever asked for the measurement is gone.
     """
 
     task: str
@@ -55,7 +53,6 @@ class Job:
     least_samples: int = 1
     most_s: float = 60.0
     report_every_s: float = 1.0
-    stop_with_stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +193,15 @@ def _check_finite(output: Array) -> None:
 
 
 def _peak_mb() -> float:
+    """The largest resident memory so far. Not `ru_maxrss` on Linux: it begins with that of the process before exec."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024 / BYTES_PER_MB
+    except (OSError, KeyError):
+        return _peak_by_getrusage_mb()
+
+
+def _peak_by_getrusage_mb() -> float:
     try:
         import resource
     except ImportError as error:
@@ -232,15 +238,6 @@ def read_job(file: Path) -> Job:
         raise UsageError(f"{file} is no job: {error}") from error
 
 
-def _stop_with_stdin() -> None:
-    def wait() -> None:
-        while os.read(0, 1 << 16):
-            pass
-        os._exit(STOPPED)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main(arguments: Sequence[str]) -> int:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # runtimes print
@@ -250,10 +247,7 @@ def main(arguments: Sequence[str]) -> int:
         channel.flush()
 
     try:
-        job = read_job(Path(arguments[0]))
-        if job.stop_with_stdin:
-            _stop_with_stdin()
-        perform(job, send)
+        perform(read_job(Path(arguments[0])), send)
     except EdgesrError as error:
         send("error", {"error": type(error).__name__, "message": str(error)})
         return FAILED

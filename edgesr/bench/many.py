@@ -1,0 +1,101 @@
+"""Many artifacts, thread counts and devices: each device does its own one after another, devices at the same time."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgesr.bench.inputs import Crops
+from edgesr.bench.measure import Plan, Site, measure
+from edgesr.bench.quality import Shot
+from edgesr.bench.subject import Item
+from edgesr.bench.summary import Summary
+from edgesr.errors import ConnectionLost, EdgesrError
+from edgesr.listener import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A device by name and address, and how its artifacts are run. `threads`: one measurement for each entry.
+
+    `host`: which host of a lab reaches it (edgesr.bench.lab). `runtime`: of those that were set up there.
+    """
+
+    name: str
+    address: str
+    threads: tuple[int | None, ...] = (None,)
+    cpus: tuple[int, ...] | None = None
+    folder: str | None = None
+    host: str | None = None
+    runtime: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An artifact, the images that it runs while time is taken, and those for quality."""
+
+    item: Item
+    crops: Crops
+    shots: Sequence[Shot]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`error`: why there is no summary."""
+
+    device: str
+    artifact: str
+    summary: Summary | None
+    error: EdgesrError | None = None
+
+
+def measure_all(
+    tasks: Sequence[Task],
+    plan: Plan,
+    stations: Sequence[Station],
+    open_site: Callable[[Station], Site],
+    runs: Path,
+    listener: Listener,
+) -> list[Result]:
+    """Measure everything everywhere; what fails is a result with the reason, and the rest goes on.
+
+    A device that does not answer is given up with its first artifact.
+    """
+    with ThreadPoolExecutor(max_workers=len(stations)) as pool:
+        done = [pool.submit(_on_one, tasks, plan, station, open_site, runs, listener) for station in stations]
+        return [result for future in done for result in future.result()]
+
+
+def _on_one(
+    tasks: Sequence[Task],
+    plan: Plan,
+    station: Station,
+    open_site: Callable[[Station], Site],
+    runs: Path,
+    listener: Listener,
+) -> list[Result]:
+    try:
+        site = open_site(station)
+    except EdgesrError as error:
+        return [Result(station.name, task.item.subject.name, None, error) for task in tasks]
+    lost: ConnectionLost | None = None
+    results: list[Result] = []
+    try:
+        for task in tasks:
+            for threads in station.threads:
+                there = replace(plan, threads=threads, cpus=station.cpus)
+                results.append(_one(task, site, there, runs, listener, lost))
+                lost = results[-1].error if isinstance(results[-1].error, ConnectionLost) else lost
+    finally:
+        site.device.close()
+    return results
+
+
+def _one(task: Task, site: Site, plan: Plan, runs: Path, listener: Listener, lost: ConnectionLost | None) -> Result:
+    name = task.item.subject.name
+    try:
+        if lost is not None:
+            raise lost
+        return Result(site.where.name, name, measure(task.item, site, plan, task.crops, task.shots, runs, listener))
+    except EdgesrError as error:
+        return Result(site.where.name, name, None, error)

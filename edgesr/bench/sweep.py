@@ -1,0 +1,81 @@
+"""Artifacts of models x targets x precisions x sizes, made where they are not there yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesr.artifact import read_manifest
+from edgesr.errors import EdgesrError
+from edgesr.listener import Listener
+from edgesr.models.registry import find
+from edgesr.pipeline import Session, convert_all
+from edgesr.planned import Planned, plan
+from edgesr.targets import INTEGER
+from edgesr.types import Precision, Size
+from edgesr.verify import Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is combined with what. `limit`: the INT8 contract; None: ranges alone."""
+
+    models: tuple[str, ...]
+    scale: int | None
+    targets: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    sizes: tuple[Size, ...]
+    calib: Path | None
+    data: Path | None
+    limit: Limit | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """`artifacts`: folders that are there now; `missing`: slug and reason of what could not be made."""
+
+    artifacts: tuple[Path, ...]
+    missing: tuple[tuple[str, str], ...]
+
+
+def make(grid: Grid, out: Path, listener: Listener) -> Made:
+    """Convert what `out` lacks; what fails is listed, and the rest goes on. Raises UsageError for an unknown name."""
+    found: list[Path] = []
+    missing: list[tuple[str, str]] = []
+    for model in grid.models:
+        requests = planned(grid, model)
+        wanted = [item for item in requests if not _is_there(out / item.request.slug)]
+        found += [out / item.request.slug for item in requests if item not in wanted]
+        if wanted:
+            done, failed = _convert(grid, model, wanted, out, listener)
+            found += done
+            missing += failed
+    return Made(tuple(found), tuple(missing))
+
+
+def planned(grid: Grid, model: str) -> list[Planned]:
+    """One request for each target, precision and size; "all" targets leave out what they do not have."""
+    spec = find(model, grid.scale)
+    spec.check_sizes(grid.sizes)
+    each: Sequence[tuple[Size, ...]] = [(size,) for size in grid.sizes] or [()]
+    items = [item for sizes in each for item in plan(spec.name, spec.scale, grid.targets, grid.precisions, sizes)]
+    return list({item.request: item for item in items}.values())
+
+
+def _convert(
+    grid: Grid, model: str, wanted: list[Planned], out: Path, listener: Listener
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    int8 = any(item.request.precision in INTEGER for item in wanted)
+    try:
+        session = Session(model, grid.scale, calib=grid.calib, data=grid.data, int8=int8, listener=listener)
+        rows = convert_all(session, wanted, out, grid.limit).rows
+    except EdgesrError as error:
+        return [], [(item.request.slug, str(error)) for item in wanted]
+    done = [out / row.slug for row in rows if row.status == "done"]
+    return done, [(row.slug, row.error or "") for row in rows if row.status != "done"]
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return read_manifest(folder).slug == folder.name
+    except EdgesrError:
+        return False
