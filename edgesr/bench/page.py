@@ -33,7 +33,8 @@ KINDS = {"low": "low resolution", "artifact": "artifact", "reference": "float32 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`sort`: what the table is sorted by, empty for what goes to the end; `made_up`: a time or memory of an emulated machine."""
+    """`sort`: what the table is sorted by, empty for what goes to the end; `made_up`: a time or memory of an emulated
+    machine."""
 
     column: Column
     text: str
