@@ -61,6 +61,7 @@ def test_a_difference_smaller_than_that_of_cold_processes_is_none(tmp_path: Path
         ({"cpus": (0, 1)}, "CPUs: any against 0, 1"),
         ({"thermal": Thermal(40.0, False, 1800.0, "ondemand")}, "governor: performance against ondemand"),
         ({"thermal": Thermal()}, "governor: performance against not told"),
+        ({"facts": {"power_mode": "15W"}}, "power mode: not told against 15W"),
         ({"size": (64, 64)}, "input: 180x320 against 64x64"),
         ({"scale": 2}, "scale: x4 against x2"),
         ({"profile": "smoke"}, "profile: quick against smoke"),

@@ -67,8 +67,9 @@ def test_a_budget_per_megapixel_compares_artifacts_of_other_sizes(tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ms": (99.0,), "psnr_db": 32.004}, "as good, but 1.00 ms slower"),
-        ({"megabytes": 0.9, "psnr_db": 31.996}, "as good and as fast, but not smaller"),
+        ({"ms": (95.0,), "psnr_db": 31.991}, "as good, but 5.00 ms slower"),
+        ({"ms": (95.0,), "psnr_db": 32.009}, "as good, but 5.00 ms slower"),
+        ({"megabytes": 0.9, "psnr_db": 31.996, "ms": (100.5,)}, "as good and as fast, but not smaller"),
     ],
 )
 def test_of_equally_good_ones_the_faster_and_then_the_smaller_is_picked(
@@ -77,6 +78,15 @@ def test_of_equally_good_ones_the_faster_and_then_the_smaller_is_picked(
     found = choice(tmp_path, Wish(200, "ms"), BEST, replace(BEST, name="other", **changes))
     assert found.chosen.summary.subject.name == "other"
     assert why(found) == {BEST.name: words}
+
+
+def test_what_is_as_good_is_measured_from_the_best(tmp_path: Path) -> None:
+    """Not from the next one, or a row of small steps would lead anywhere."""
+    second = replace(BEST, name="second", psnr_db=31.993, ms=(80.0,))
+    third = replace(BEST, name="third", psnr_db=31.986, ms=(60.0,))
+    found = choice(tmp_path, Wish(200, "ms"), BEST, second, third)
+    assert found.chosen.summary.subject.name == "second"
+    assert why(found) == {BEST.name: "as good, but 20.0 ms slower", "third": "0.007 dB worse, though faster"}
 
 
 def test_nothing_fits_names_the_nearest_and_by_how_much(tmp_path: Path) -> None:
