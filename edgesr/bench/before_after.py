@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgesr.bench.names import file_name
 from edgesr.bench.quality import Shot
 from edgesr.metrics import common_part
 
@@ -40,8 +41,7 @@ def remove(folder: Path, shot: Shot) -> None:
 
 
 def _name(shot: Shot) -> str:
-    """Names come from files of anywhere; a report's folder is no place for their odd characters."""
-    return "".join(sign if sign.isalnum() or sign in "-." else "-" for sign in f"{shot.set_name}_{shot.name}")
+    return file_name(f"{shot.set_name}-{shot.name}", "image")
 
 
 def _place(shot: Shot, output: Pixels, scale: int) -> tuple[int, int, int, int]:

@@ -19,6 +19,7 @@ import numpy as np
 from edgesr import __version__
 from edgesr.bench import before_after, records
 from edgesr.bench.inputs import Crops
+from edgesr.bench.names import file_name
 from edgesr.bench.plan import COOL_FOR_S, COOL_MARGIN_C, COOL_TO_C, Profile
 from edgesr.bench.quality import Shot, judge
 from edgesr.bench.records import (
@@ -112,8 +113,8 @@ def _start(item: Item, site: Site, plan: Plan, crops: Crops) -> Start:
 
 
 def folder_of(runs: Path, device: str) -> Path:
-    """Where the measurements of a device lie; its name may hold characters that no file has."""
-    return runs / ("".join(sign if sign.isalnum() or sign in "-." else "-" for sign in device).strip(".") or "device")
+    """Where the measurements of a device lie."""
+    return runs / file_name(device, "device")
 
 
 class _Run:
@@ -206,8 +207,14 @@ class _Run:
                 job = {"task": "run", "images": files, "outputs": f"{there}/outputs"}
                 self._job(job, SLACK_S, lambda event, facts: None)
                 if not self.site.here:
-                    self.site.device.pull(f"{there}/outputs", outputs.parent)
-            return [np.load(outputs / f"{index}.npy", allow_pickle=False) for index in range(len(batch))]
+                    self.site.device.pull(f"{there}/outputs", outputs)
+            return [self._output(outputs / f"{index}.npy") for index in range(len(batch))]
+
+    def _output(self, file: Path) -> Any:
+        try:
+            return np.load(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DeviceError(f"{self.site.where.name}: an output did not come back: {error}.") from error
 
     @contextmanager
     def _folder_there(self, folder: Path) -> Iterator[str]:
