@@ -274,6 +274,18 @@ def test_crops_are_shown_with_what_differs(tmp_path: Path) -> None:
     assert list(found.uris) == ["low", "high", "reference", "artifact", "difference"]
 
 
+def test_an_artifact_that_was_run_twice_shows_its_crops_once_and_the_page_stays_small(tmp_path: Path) -> None:
+    for index in range(9):
+        made = replace(THREE[0], name=f"net{index}", kind="emulated")
+        folder = make_crops(write(tmp_path, made).parent, made.sha256, ("artifact",))
+        for name in ("b", "c", "d", "e", "f"):
+            shutil.copy(folder / "SetA_first_artifact.png", folder / f"{name}_artifact.png")
+        write(tmp_path, made, threads=1)
+    root = parsed(load([tmp_path]))
+    assert (len(root.all("tbody")[0].all("tr")), len(root.all("img"))) == (18, page.MOST_CROPS)
+    assert f"{9 * crops.MOST_IMAGES - page.MOST_CROPS} more images have crops and are not shown" in root.text
+
+
 def test_differences_are_amplified_and_end_at_white() -> None:
     reference = np.full((1, 3, 3), 10, np.uint8)
     artifact = np.array([[[10, 10, 10], [9, 11, 10], [200, 10, 10]]], np.uint8)
