@@ -10,16 +10,16 @@ python docs/generate.py [--demo demo/report.json]
 
 import argparse
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import bench_page
 import full_sizes_page
 import tiling_page
 from quality_page import quality_page, readme_block, recorded
 from records import ROOT
-from tables import cost_and_parity, number, percent, ran_in, table
+from tables import cost_and_parity, fill, number, percent, ran_in, table
 
 from edgesr.models.listing import rows
 from edgesr.report import MARKS
@@ -146,13 +146,6 @@ def target_line(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def fill(text: str, name: str, block: str) -> str:
-    pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"README.md has no block named {name}")
-    return pattern.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, help="report.json of make demo")
@@ -163,6 +156,8 @@ def main() -> None:
     (ROOT / "docs" / "targets.md").write_text(targets_page(record, full_sizes_page.recorded()))
     (ROOT / "docs" / "quality.md").write_text(quality_page(recorded()))
     (ROOT / "docs" / "tiling.md").write_text(tiling_page.tiling_page(tiling_page.recorded()))
+    rules = ROOT / "docs" / "bench.md"
+    rules.write_text(bench_page.filled(rules.read_text()))
     text = fill(text, "int8", readme_block(recorded()))
     if arguments.demo:
         text = fill(text, "demo", demo_block(json.loads(arguments.demo.read_text())))

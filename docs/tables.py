@@ -11,6 +11,14 @@ def table(header: list[str], lines: list[list[str]], right: int) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *lines))
 
 
+def fill(text: str, name: str, block: str) -> str:
+    """A page with `block` between the markers of `name`."""
+    pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"The page has no block named {name}.")
+    return pattern.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text)
+
+
 def number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 

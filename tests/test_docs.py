@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import bench_page
 import full_sizes_page
 import generate
 import pytest
@@ -10,6 +11,8 @@ import quality
 import quality_page
 import tiling_page
 
+from edgesr.bench.compare import REGIME
+from edgesr.errors import NothingFits
 from edgesr.models.registry import SPECS
 from edgesr.planned import plan
 from edgesr.targets import BASIC
@@ -94,3 +97,12 @@ def test_rows_of_one_network_come_from_one_recipe_one_calibration_and_the_same_i
     assert len({rows[name]["made_from"] for name in quality.RUN_HERE if name in rows}) == 1
     assert len({row["calibration"]["fingerprint"] for row in rows.values()}) == 1
     assert len({quality_page.sets_of(row) for row in rows.values()}) == 1
+
+
+def test_the_rules_of_measuring_say_what_the_code_does() -> None:
+    page = (ROOT / "docs" / "bench.md").read_text()
+    assert bench_page.filled(page) == page, "run: make docs"
+    refused = page.partition("## What `compare` refuses")[2].partition("##")[0].lower()
+    words = {"threads": "number of threads", "input": "input size", "throttled": "throttled"}
+    assert [what for what in REGIME if words.get(what, what.lower()) not in refused] == []
+    assert f"exit code {NothingFits.exit_code}" in page

@@ -68,8 +68,8 @@ def significant(value: float, digits: int) -> str:
 
 
 def number(value: float | None, digits: int, *, signed: bool = False) -> str:
-    """Empty for what was not measured."""
-    return "" if value is None else f"{value:{'+' if signed else ''}.{digits}f}"
+    """Empty for what was not measured; no minus before what rounds to zero."""
+    return "" if value is None else f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
 
 
 def by_device(summaries: Sequence[Summary]) -> dict[tuple[str, str, str], list[Summary]]:

@@ -1,7 +1,8 @@
 """Two measurements against each other, if they were taken alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgesr.bench.columns import emulated, number, significant, size, threads
@@ -68,19 +69,7 @@ def compare(a: Run, b: Run, *, force: bool = False) -> Comparison:
 
 def unlike(a: Run, b: Run) -> list[Unlike]:
     """Whatever changes a time besides the artifact, where it differs; and a device that slowed itself down, always."""
-    regimes: dict[str, Callable[[Run], str]] = {
-        "device": lambda run: run.summary.where.name,
-        "kind": lambda run: run.summary.where.kind,
-        "threads": lambda run: threads(run.summary),
-        "CPUs": _cpus,
-        "governor": _governor,
-        "input": lambda run: size(run.summary),
-        "scale": lambda run: f"x{run.summary.subject.scale}",
-        "profile": lambda run: run.summary.regime.profile,
-        "inputs": lambda run: f"{run.summary.inputs.source} ({run.summary.inputs.sha256[:12]})",
-        "throttled": lambda run: "yes" if "throttled" in run.summary.flags else "no",
-    }
-    both = [Unlike(what, of(a), of(b)) for what, of in regimes.items()]
+    both = [Unlike(what, of(a), of(b)) for what, of in REGIME.items()]
     return [each for each in both if each.a != each.b or (each.what == "throttled" and each.a == "yes")]
 
 
@@ -172,3 +161,21 @@ def _governor(run: Run) -> str:
 
 def _joined(names: Sequence[str]) -> str:
     return ", ".join(sorted(set(names)))
+
+
+REGIME: Mapping[str, Callable[[Run], str]] = MappingProxyType(
+    {
+        "device": lambda run: run.summary.where.name,
+        "kind": lambda run: run.summary.where.kind,
+        "threads": lambda run: threads(run.summary),
+        "CPUs": _cpus,
+        "governor": _governor,
+        "power mode": lambda run: str(run.summary.where.facts.get("power_mode") or "not told"),
+        "input": lambda run: size(run.summary),
+        "scale": lambda run: f"x{run.summary.subject.scale}",
+        "profile": lambda run: run.summary.regime.profile,
+        "inputs": lambda run: f"{run.summary.inputs.source} ({run.summary.inputs.sha256[:12]})",
+        "throttled": lambda run: "yes" if "throttled" in run.summary.flags else "no",
+    }
+)
+"""What has to be equal, and how it is called where it is not."""

@@ -26,6 +26,8 @@ FLAGS = {
     "too few samples": "time was up, or a process was cut off, before there were enough",
     "started hot": "the device did not cool down in the time that it was given",
 }
+MOST_CROPS = 32
+"""Of a device: each is a quarter of a megabyte of page."""
 MARKS: Mapping[Status, str] = {"done": "✓", "unfinished": "…", "failed": "✗"}
 """Coloured ones are drawn by the page: not every browser has a font for the others."""
 KINDS = {"low": "low resolution", "artifact": "artifact", "reference": "float32 network", "high": "ground truth"}
@@ -33,7 +35,8 @@ KINDS = {"low": "low resolution", "artifact": "artifact", "reference": "float32 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`sort`: what the table is sorted by; `made_up`: a time or memory of an emulated machine."""
+    """`sort`: what the table is sorted by, empty for what goes to the end; `made_up`: a time or memory of an emulated
+    machine."""
 
     column: Column
     text: str
@@ -78,6 +81,7 @@ class Section:
     histograms: tuple[Figure, ...]
     sustained: tuple[Figure, ...]
     crops: tuple[tuple[str, Crop], ...]
+    hidden_crops: int
     regimes: tuple[str, ...]
 
 
@@ -115,6 +119,7 @@ def _columns(summaries: Sequence[Summary]) -> tuple[Column, ...]:
 def _section(runs: Sequence[Run], numbers: Mapping[int, int]) -> Section:
     summaries = [run.summary for run in runs]
     where, columns = summaries[0].where, _columns(summaries)
+    shown_crops = _crops(runs, numbers)
     return Section(
         name=where.name,
         address=where.address,
@@ -127,7 +132,8 @@ def _section(runs: Sequence[Run], numbers: Mapping[int, int]) -> Section:
         pareto=tuple(_pareto(plot, numbers) for plot in pareto.plots(summaries) if plot.points),
         histograms=tuple(_histogram(run, numbers[id(run.summary)]) for run in runs if _timed(run)),
         sustained=tuple(_sustained(run, numbers[id(run.summary)]) for run in runs if _long(run)),
-        crops=tuple((_title(run.summary, numbers[id(run.summary)]), crop) for run in runs for crop in crops.crops(run)),
+        crops=shown_crops[:MOST_CROPS],
+        hidden_crops=len(shown_crops[MOST_CROPS:]),
         regimes=tuple(dict.fromkeys(map(_how, summaries))),
     )
 
@@ -143,7 +149,8 @@ def _cell(column: Column, summary: Summary) -> Cell:
     value = column.value(summary)
     detail = column.detail(summary) if column.detail and value is not None else ""
     made_up = column.machine and emulated(summary) and value is not None
-    return Cell(column, shown(column, summary), detail, "" if value is None else str(value), made_up)
+    sortable = column.words or isinstance(value, int | float)
+    return Cell(column, shown(column, summary), detail, str(value) if sortable and value is not None else "", made_up)
 
 
 def _pareto(plot: pareto.Plot, numbers: Mapping[int, int]) -> Figure:
@@ -151,6 +158,13 @@ def _pareto(plot: pareto.Plot, numbers: Mapping[int, int]) -> Figure:
     words = [f"Nothing is both faster and better than: {names}."]
     words += [f"Not in the plot: {_title(found, numbers[id(found)])}: {reason}." for found, reason in plot.missing]
     return Figure(f"x{plot.scale}, mean over {plot.sets}", plots.pareto_plot(plot, numbers), tuple(words))
+
+
+def _crops(runs: Sequence[Run], numbers: Mapping[int, int]) -> tuple[tuple[str, Crop], ...]:
+    """With the title of the first run of each artifact: its outputs do not depend on threads."""
+    first = {run.summary.subject.sha256: run for run in reversed(runs)}
+    ordered = [run for run in runs if first[run.summary.subject.sha256] is run]
+    return tuple((_title(run.summary, numbers[id(run.summary)]), crop) for run in ordered for crop in crops.crops(run))
 
 
 def _timed(run: Run) -> bool:

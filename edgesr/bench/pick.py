@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Unit = Literal["ms", "ms/Mpx"]
-SAME_DB = 2
-"""Digits after the point that PSNR is compared by: less is not seen, and would decide by chance."""
+SAME_DB = 0.01
+"""PSNR that is nearer to the best is as good: less is not seen, and would decide by chance."""
+SAME_TIME = 0.01
+"""Times that are longer by a smaller part are as fast."""
 LEAST_DROP_DB = 0.01
 """That a miss is set against where no drop at all was allowed."""
-SAME_TIME = 3
-"""Digits that count of a time: less is not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,6 @@ class Candidate:
     cost: float
     psnr_y_db: float
     drop_y_db: float | None
-
-    @property
-    def merit(self) -> tuple[float, float, int]:
-        """Smallest is best: quality, then speed, then size."""
-        return -round(self.psnr_y_db, SAME_DB), float(significant(self.cost, SAME_TIME)), self.summary.subject.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +74,25 @@ def pick(summaries: Sequence[Summary], device: str | None, wish: Wish, scale: in
         reasons = "; ".join(_grouped(ignored))
         raise DataError(f"No run on {name} says both how fast and how good an artifact is. {reasons}.")
     sets = _common_sets(fit)
-    candidates = sorted((_candidate(each, sets, wish) for each in fit), key=lambda each: each.merit)
+    candidates = sorted((_candidate(each, sets, wish) for each in fit), key=lambda each: -each.psnr_y_db)
     fitting = [each for each in candidates if _miss(each, wish) is None]
     if not fitting:
         raise NothingFits(_nothing(name, candidates, wish))
-    chosen = fitting[0]
-    others = tuple(RunnerUp(each, _why(each, chosen, wish)) for each in candidates if each is not chosen)
+    chosen = best(fitting)
+    as_good_db = fitting[0].psnr_y_db - SAME_DB
+    others = tuple(RunnerUp(each, _why(each, chosen, as_good_db, wish)) for each in candidates if each is not chosen)
     return Choice(
         name, wish, tuple(f"{set_name} ({images})" for set_name, images in sets), chosen, others, tuple(ignored)
     )
+
+
+def best(candidates: Sequence[Candidate]) -> Candidate:
+    """The smallest of the fastest of those that are as good as the best."""
+    best_db = max(each.psnr_y_db for each in candidates)
+    good = [each for each in candidates if each.psnr_y_db >= best_db - SAME_DB]
+    fastest = min(each.cost for each in good)
+    fast = [each for each in good if each.cost <= fastest * (1 + SAME_TIME)]
+    return min(fast, key=lambda each: (each.summary.subject.bytes, each.cost))
 
 
 def table(choice: Choice) -> "Table":
@@ -212,17 +217,16 @@ def _miss(candidate: Candidate, wish: Wish) -> str | None:
     return " and ".join(found) or None
 
 
-def _why(candidate: Candidate, chosen: Candidate, wish: Wish) -> str:
+def _why(candidate: Candidate, chosen: Candidate, as_good_db: float, wish: Wish) -> str:
     missed = _miss(candidate, wish)
     if missed is not None:
         return missed
-    quality, speed, _ = candidate.merit
-    best_quality, best_speed, _ = chosen.merit
-    if quality != best_quality:
-        faster = ", though faster" if speed < best_speed else ""
+    slower = candidate.cost - chosen.cost
+    if candidate.psnr_y_db < as_good_db:
+        faster = ", though faster" if slower < 0 else ""
         return f"{chosen.psnr_y_db - candidate.psnr_y_db:.3f} dB worse{faster}"
-    if speed != best_speed:
-        return f"as good, but {significant(candidate.cost - chosen.cost, 3)} {wish.unit} slower"
+    if candidate.cost > chosen.cost * (1 + SAME_TIME):
+        return f"as good, but {significant(slower, 3)} {wish.unit} slower"
     return "as good and as fast, but not smaller"
 
 

@@ -26,6 +26,7 @@ BINS = 40
 SHOWN_SHARE = 99.0
 """Per cent of the samples that a histogram is as wide as; a single pause would make the rest one bar."""
 MOST_STEPS = 300
+LONGEST_LABEL = 40
 LONG_S = 120.0
 """Runs of this length show how a device keeps its speed, also when that was not asked for."""
 
@@ -54,7 +55,7 @@ def pareto_plot(plot: Plot, numbers: Mapping[int, int]) -> str:
             look = {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index // len(SERIES) % len(MARKERS)]}
             ordered = sorted(points, key=lambda point: point.cost)
             values = [point.cost for point in ordered], [point.psnr_y_db for point in ordered]
-            axis.plot(*values, linewidth=1, markersize=5, label=model, **look)
+            axis.plot(*values, linewidth=1, markersize=5, label=_label(model), **look)
         _name_points(axis, plot.points, numbers)
         axis.set_xscale("log" if _wide(plot.points) else "linear")
         axis.xaxis.set_major_formatter("{x:g}")
@@ -162,6 +163,11 @@ def _by_model(points: Sequence[Point]) -> dict[str, list[Point]]:
         subject = point.summary.subject
         found.setdefault(subject.model or subject.name, []).append(point)
     return found
+
+
+def _label(name: str) -> str:
+    """Of a legend: not wider than the plot, and not hidden, as matplotlib does with what begins with an underscore."""
+    return f" {name[:LONGEST_LABEL]}" if name.startswith("_") else name[:LONGEST_LABEL]
 
 
 def _name_points(axis: Any, points: Sequence[Point], numbers: Mapping[int, int]) -> None:

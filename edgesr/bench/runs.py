@@ -1,5 +1,6 @@
 """Measurements as they lie in folders, read and summed up."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def load(places: Sequence[Path]) -> Loaded:
         runs.append(Run(file, records, summarise(records)))
     if not runs:
         raise DataError(_nothing(places, unread))
-    return Loaded(tuple(runs), tuple(unread))
+    return Loaded(tuple(sorted(runs, key=_order)), tuple(unread))
 
 
 def load_one(place: Path) -> Run:
@@ -69,6 +70,13 @@ def named(runs: Sequence[Run], name: str) -> Run:
 
 def regime(summary: Summary) -> str:
     return f"{size(summary)}, threads: {threads(summary)}, profile {summary.regime.profile}"
+
+
+def _order(run: Run) -> tuple[str, str, int, int]:
+    """Files are called by hashes: by device, artifact, threads (all of them last), size."""
+    summary = run.summary
+    height, width = summary.subject.size
+    return summary.where.name, summary.subject.name, summary.regime.threads or sys.maxsize, height * width
 
 
 def _files(places: Sequence[Path]) -> dict[Path, bool]:
