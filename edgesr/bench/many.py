@@ -10,6 +10,7 @@ from edgesr.bench.measure import Plan, Site, measure
 from edgesr.bench.quality import Shot
 from edgesr.bench.subject import Item
 from edgesr.bench.summary import Summary
+from edgesr.devices.fleet import Member
 from edgesr.errors import ConnectionLost, EdgesrError
 from edgesr.listener import Listener
 
@@ -28,6 +29,12 @@ class Station:
     folder: str | None = None
     host: str | None = None
     runtime: str | None = None
+
+
+def station_of(member: Member, threads: tuple[int | None, ...], cpus: tuple[int, ...] | None) -> Station:
+    """A device of a fleet. What the fleet says of threads comes before `threads`."""
+    counts = member.threads or threads
+    return Station(member.name, member.address, counts, cpus, member.folder, member.host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,11 +188,13 @@ def _stations(
     runtime: str | None = None,
 ) -> "list[Station]":
     """Of the command line, then of the fleet; this machine if neither names one."""
-    from edgesr.bench.many import Station
+    from edgesr.bench.many import Station, station_of
+    from edgesr.devices.fleet import read_fleet
 
     counts: tuple[int | None, ...] = threads or (None,)
     named = [Station(address, address, counts, cpus, folder, runtime=runtime) for address in devices]
-    return named or [Station("local", "local", counts, cpus, folder)]
+    listed = [] if fleet is None else [station_of(member, counts, cpus) for member in read_fleet(fleet)]
+    return [*named, *listed] or [Station("local", "local", counts, cpus, folder, runtime=runtime)]
 
 
 @bench.command(name="import")

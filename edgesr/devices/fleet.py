@@ -7,6 +7,7 @@ threads = [1, 2, 4]                 # optional: what to sweep
 runtimes = ["onnxruntime", "ncnn"]  # optional: what to set up
 folder = ".edgesr"                  # optional: where on the device
 python = "python3"                  # optional: its interpreter
+host = "bench-2"                    # optional: which host of a lab reaches it (edgesr bench --lab)
 """
 
 import tomllib
@@ -22,7 +23,7 @@ from edgesr.errors import UnknownName, UsageError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-KEYS = ("name", "address", "threads", "runtimes", "folder", "python")
+KEYS = ("name", "address", "threads", "runtimes", "folder", "python", "host")
 LIMIT_BYTES = 1_000_000
 
 
@@ -36,6 +37,7 @@ class Member:
     runtimes: tuple[str, ...]
     folder: str | None
     python: str
+    host: str | None = None
 
 
 def read_fleet(file: Path) -> tuple[Member, ...]:
@@ -72,6 +74,7 @@ def _members(content: dict[str, Any], file: Path) -> list[Member]:
         runtimes: list[StrictStr] = ["onnxruntime"]
         folder: StrictStr | None = None
         python: StrictStr = "python3"
+        host: StrictStr | None = None
 
     class Fleet(BaseModel):
         model_config = ConfigDict(extra="forbid")
@@ -82,7 +85,7 @@ def _members(content: dict[str, Any], file: Path) -> list[Member]:
     except ValidationError as error:
         raise UsageError(f"{file}: {_sentence(error)}") from error
     return [
-        Member(one.name, one.address, tuple(one.threads), tuple(one.runtimes), one.folder, one.python)
+        Member(one.name, one.address, tuple(one.threads), tuple(one.runtimes), one.folder, one.python, one.host)
         for one in entries
     ]
 

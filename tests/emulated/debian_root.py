@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MIRROR = ""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MOUNT = """set -e
 mount -t proc proc "$1/proc"
@@ -59,7 +58,7 @@ def make(root: Root) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     options = ["--foreign", f"--arch={root.arch}", "--variant=minbase", f"--include={','.join(root.packages)}"]
-    built = subprocess.run(["debootstrap", *options, root.suite, folder, MIRROR], capture_output=True, text=True)
+    built = subprocess.run(["debootstrap", *options, root.suite, folder], capture_output=True, text=True)
     assert built.returncode == 0, built.stdout[-2000:]
     for package in sorted((folder / "var" / "cache" / "apt" / "archives").glob("*.deb")):
         _unpack(package, folder)
