@@ -90,7 +90,7 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc", "/etc/passwd", "..", "", ".hidden", "a\\..\\b", "x" * 5000, "a\nb", "\0"]
+    "name", ["../../etc", "/etc/passwd", "..", "", ".hidden", "a\\..\\b", "x" * 5000, "\u6f22" * 500, "a\nb", "\0"]
 )
 def test_names_from_outside_stay_within_the_folder(tmp_path: Path, name: str) -> None:
     file = exported(tmp_path, PHONE)

@@ -176,6 +176,18 @@ def test_names_and_facts_are_text_and_no_markup(tmp_path: Path) -> None:
     assert any(HOSTILE in each.text for each in root.all("svg"))
 
 
+def test_the_page_says_how_to_measure_again(tmp_path: Path) -> None:
+    made = replace(THREE[0], cpus=(2, 3), kind="emulated")
+    loaded = loaded_of(tmp_path, made, replace(made, name="other"), replace(made, threads=None, cpus=None))
+    assert [each.text for each in parsed(loaded).all("code")] == [
+        "edgesr bench ARTIFACT --device ssh:test --profile quick --threads 2 --cpus 2,3 --size 180x320",
+        "edgesr bench ARTIFACT --device ssh:test --profile quick --size 180x320",
+    ]
+    where = replace(loaded.runs[0].summary.where, address="app")
+    run = replace(loaded.runs[0], summary=replace(loaded.runs[0].summary, where=where))
+    assert parsed(Loaded((run,))).all("code") == []
+
+
 def test_everything_seen_is_also_said(tmp_path: Path) -> None:
     make_crops(write(tmp_path, THREE[0]).parent, THREE[0].sha256)
     root = parsed(load([tmp_path]))

@@ -88,7 +88,8 @@ def test_times_of_two_emulated_machines_are_not_compared_but_their_quality_is(tm
     a, b = (run(tmp_path, made, kind="emulated") for made in (SLOW, FAST))
     found = compare(a, b)
     assert found.ratio is None
-    assert "their times say nothing" in found.verdict
+    assert "their times and memory say nothing" in found.verdict
+    assert [*table(found).columns[1].cells] == ["", "", "30.100", "+0.000", "", "1.00"]
     assert found.psnr_db == pytest.approx(0.1)
 
 

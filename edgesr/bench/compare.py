@@ -106,7 +106,7 @@ def _only_emulated(a: Summary, b: Summary) -> bool:
 
 def _verdict(a: Summary, b: Summary, times: Ratio | None) -> str:
     if times is None:
-        return "Both are emulated: their times say nothing and are not compared."
+        return "Both are emulated: their times and memory say nothing and are not compared."
     spread = max((each.latency.spread or 0.0) for each in (a, b) if each.latency)
     interval = f"95 % interval {times.low:.3f} to {times.high:.3f}"
     if times.low <= 1 <= times.high:
@@ -126,9 +126,9 @@ def _rows(found: Comparison) -> list[tuple[str, ...]]:
     p90 = [significant(each.latency.p90_ms, 4) if each.latency and times else "" for each in (a, b)]
     psnr = [number(each.quality.psnr_y_db if each.quality else None, 3) for each in (a, b)]
     drop = [number(each.quality.drop_y_db if each.quality else None, 3, signed=True) for each in (a, b)]
-    peak = [number(each.peak_mb, 0) for each in (a, b)]
+    peak = [number(each.peak_mb, 0) if times else "" for each in (a, b)]
     megabytes = [each.subject.bytes / 1e6 for each in (a, b)]
-    memory = None if a.peak_mb is None or b.peak_mb is None else a.peak_mb - b.peak_mb
+    memory = None if a.peak_mb is None or b.peak_mb is None or times is None else a.peak_mb - b.peak_mb
     return [
         ("p50 ms", *p50, "" if times is None else f"x{times.value:.3f}"),
         ("p90 ms", *p90, ""),

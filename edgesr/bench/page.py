@@ -5,13 +5,14 @@ import hashlib
 import html
 import itertools
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgesr import __version__
 from edgesr.bench import crops, pareto, plots
-from edgesr.bench.columns import COLUMNS, LABELS, Column, by_device, emulated, shown, significant
+from edgesr.bench.columns import COLUMNS, LABELS, Column, by_device, emulated, shown, significant, size
 from edgesr.bench.crops import Crop
 from edgesr.bench.records import Start
 from edgesr.bench.runs import Loaded, Run, regime
@@ -26,6 +27,8 @@ FLAGS = {
     "too few samples": "time was up, or a process was cut off, before there were enough",
     "started hot": "the device did not cool down in the time that it was given",
 }
+ADDRESSES = ("local", "ssh:", "adb:")
+"""Of devices that this kit measures itself; the others are apps."""
 MOST_CROPS = 32
 """Of a device: each is a quarter of a megabyte of page."""
 MARKS: Mapping[Status, str] = {"done": "✓", "unfinished": "…", "failed": "✗"}
@@ -83,6 +86,7 @@ class Section:
     crops: tuple[tuple[str, Crop], ...]
     hidden_crops: int
     regimes: tuple[str, ...]
+    commands: tuple[str, ...]
 
 
 def as_html(loaded: Loaded) -> str:
@@ -135,6 +139,7 @@ def _section(runs: Sequence[Run], numbers: Mapping[int, int]) -> Section:
         crops=shown_crops[:MOST_CROPS],
         hidden_crops=len(shown_crops[MOST_CROPS:]),
         regimes=tuple(dict.fromkeys(map(_how, summaries))),
+        commands=tuple(dict.fromkeys(command for found in summaries if (command := _command(found)))),
     )
 
 
@@ -156,6 +161,7 @@ def _cell(column: Column, summary: Summary) -> Cell:
 def _pareto(plot: pareto.Plot, numbers: Mapping[int, int]) -> Figure:
     names = ", ".join(_title(point.summary, numbers[id(point.summary)]) for point in plot.frontier)
     words = [f"Nothing is both faster and better than: {names}."]
+    words += ["*: flagged in the table."] if any(point.summary.flags for point in plot.points) else []
     words += [f"Not in the plot: {_title(found, numbers[id(found)])}: {reason}." for found, reason in plot.missing]
     return Figure(f"x{plot.scale}, mean over {plot.sets}", plots.pareto_plot(plot, numbers), tuple(words))
 
@@ -200,6 +206,17 @@ def _how(summary: Summary) -> str:
     cpus = "" if summary.regime.cpus is None else f", bound to CPUs {', '.join(map(str, summary.regime.cpus))}"
     inputs = f"{summary.inputs.count} inputs from {summary.inputs.source}"
     return f"{regime(summary)}{cpus}; {inputs}"
+
+
+def _command(summary: Summary) -> str | None:
+    """That measures an artifact like this again; None of what an app measured."""
+    if not summary.where.address.startswith(ADDRESSES):
+        return None
+    regime = summary.regime
+    words = ["edgesr", "bench", "ARTIFACT", "--device", summary.where.address, "--profile", regime.profile]
+    words += [] if regime.threads is None else ["--threads", str(regime.threads)]
+    words += [] if regime.cpus is None else ["--cpus", ",".join(map(str, regime.cpus))]
+    return shlex.join([*words, "--size", size(summary)])
 
 
 def breakable(name: str) -> str:

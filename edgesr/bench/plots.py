@@ -171,12 +171,13 @@ def _label(name: str) -> str:
 
 
 def _name_points(axis: Any, points: Sequence[Point], numbers: Mapping[int, int]) -> None:
-    """Above and below in turn, from left to right, so that neighbours stay apart."""
+    """Above and below in turn, from left to right, so that neighbours stay apart; flagged ones with an asterisk."""
     for index, point in enumerate(sorted(points, key=lambda point: point.cost)):
         above = index % 2 == 0
         place = {"xytext": (0, 6 if above else -6), "ha": "center", "va": "bottom" if above else "top"}
         at = (point.cost, point.psnr_y_db)
-        axis.annotate(str(numbers[id(point.summary)]), at, textcoords="offset points", fontsize=7, **place)
+        name = f"{numbers[id(point.summary)]}{'*' if point.summary.flags else ''}"
+        axis.annotate(name, at, textcoords="offset points", fontsize=7, **place)
 
 
 def _wide(points: Sequence[Point]) -> bool:
