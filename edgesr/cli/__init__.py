@@ -41,7 +41,7 @@ for command in (
     *(listing.models, listing.targets),
     *(artifacts.convert, artifacts.quantize, artifacts.verify),
     photos.upscale,
-    training.train,
+    *(training.train, training.pack),
     listing.doctor,
 ):
     cli.add_command(command)
