@@ -72,7 +72,7 @@ def train(
 
     \b
     On several GPUs, or in several processes of the CPU:
-    torchrun --nproc-per-node 2 -m edgesr.cli train MODEL ...
+    torchrun --nproc-per-node 2 -m edgesr.cli -- train MODEL ...
     """
     from edgesr.extras import require
     from edgesr.models.registry import find

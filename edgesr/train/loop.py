@@ -23,7 +23,7 @@ from edgesr.train.photos import Batch, Photos, degraded, draw_batch
 from edgesr.train.recipe import Recipe
 from edgesr.train.run_folder import append_log, claim, cut_log
 from edgesr.train.schedule import learning_rate
-from edgesr.train.state import State, begin, go_back, keep_good, norm_of_weights, resume, save, update_average
+from edgesr.train.state import State, begin, go_back, keep, norm_of_weights, resume, save, update_average
 from edgesr.train.teacher import Teacher, check_patch
 
 LOG_EVERY = 50
@@ -120,7 +120,7 @@ def _note(progress: Progress, state: State, folder: Path) -> None:
     entry: dict[str, float | str | None] = {"step": progress.step, "loss": progress.loss, "psnr_db": progress.psnr_db}
     if progress.rolled_back is not None:
         cut_log(folder, progress.step, state.rollbacks)
-        entry: dict[str, float | str | None] = {
+        entry = {
             "step": progress.step,
             "rollback": state.rollbacks,
             "why": progress.rolled_back,
@@ -153,7 +153,7 @@ def _steps(
             continue
         state.step += 1
         if state.step % recipe.save_every == 0:
-            keep_good(state)
+            keep(state)
         state.whole = True
         if machine.any(asked()):
             raise KeyboardInterrupt

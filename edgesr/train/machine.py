@@ -1,6 +1,7 @@
 """Where a run is computed: the device, and the processes that share a batch (`torchrun`). No part of the recipe."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ def machine(name: DeviceName, workers: int, compiled: bool) -> Iterator[Machine]
         raise TrainingError(
             f"Rank {rank} of {ranks} cannot join the others ({str(error).splitlines()[0]}). Start all with torchrun."
         ) from error
+    # said of 1x1 kernels in channels_last, whose two layouts are the same memory
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
         yield Machine(device, rank, ranks, workers, compiled)
     finally:

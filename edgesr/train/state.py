@@ -32,9 +32,9 @@ class State:
     best_psnr_db: float = -math.inf
     trend: Trend = field(default_factory=Trend)
     rollbacks: int = 0
-    good: dict[str, Any] = field(default_factory=dict)
-    """The state at the last step that `save_every` divides, or at the first: a function of the recipe alone, so that a
-    resumed run goes back to where an uninterrupted one does."""
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    """The states at the last two steps that `save_every` divides, older first: a function of the recipe alone, so that
+    a resumed run goes back to where an uninterrupted one does."""
     whole: bool = True
     """False within a step."""
 
@@ -55,28 +55,29 @@ def begin(
         teacher.network.to(machine.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state = State(network, average, machine.trained(network), optimizer, teacher)
-    keep_good(state)
+    keep(state)
     return state
 
 
-def keep_good(state: State) -> None:
-    """Remember this state as the one to go back to."""
-    state.good = copy.deepcopy(_content(state))
+def keep(state: State) -> None:
+    """Remember this state and the one before, to go back to."""
+    state.kept = [*state.kept[-1:], copy.deepcopy(_content(state))]
 
 
 def go_back(state: State) -> None:
-    """To the last good state, one rollback more."""
+    """To the older state that was kept, one rollback more: weights of the newer one may be finite and yet the ones that
+    make the next step diverge."""
     rollbacks = state.rollbacks + 1
-    _restore(state, copy.deepcopy(state.good))
-    state.rollbacks = rollbacks
-    state.whole = True
-    keep_good(state)
+    _restore(state, copy.deepcopy(state.kept[0]))
+    state.rollbacks, state.whole, state.kept = rollbacks, True, []
+    keep(state)
 
 
 def save(state: State, folder: Path) -> None:
-    """Between two good states, with the last one."""
-    content = _content(state)
-    save_state(folder, content if state.step == state.good["step"] else {**content, "good": state.good})
+    """With the states that were kept, of which this may be the last."""
+    is_kept = state.kept[-1]["step"] == state.step
+    kept = state.kept[:-1] if is_kept else state.kept
+    save_state(folder, {**_content(state), "kept": kept, "is_kept": is_kept})
 
 
 def resume(state: State, folder: Path, machine: Machine) -> None:
@@ -84,13 +85,13 @@ def resume(state: State, folder: Path, machine: Machine) -> None:
     saved = read_state(folder)
     if saved is not None:
         try:
-            good = saved.get("good")
-            if good is not None:  # first, so that a damaged one is found now
-                _restore(state, good)
-                keep_good(state)
+            state.kept = []
+            for older in saved.get("kept", []):  # restored, so that a damaged one is found now
+                _restore(state, older)
+                keep(state)
             _restore(state, saved)
-            if good is None:
-                keep_good(state)
+            if saved.get("is_kept", True):
+                keep(state)
         except Exception as error:  # a file of something else fails in any of these
             raise not_resumable(folder, error) from error
     if machine.leads:
