@@ -218,7 +218,7 @@ def test_the_picture_shows_the_log_and_needs_an_extra(
 
 def test_what_a_batch_norm_saw_is_in_the_trained_weights(photos: Photos, tmp_path: Path) -> None:
     spec = find("elan-light", 4)
-    recipe = replace(RECIPE_8, model=spec.name, steps=2, batch=1, validate_every=99)
+    recipe = replace(RECIPE_8, model=spec.name, steps=2, batch=1, patch_px=9, validate_every=99)
     found = train(spec, recipe, photos, tmp_path, ignore)
     name = next(name for name in found if name.endswith("running_var"))
     network = torch.load(tmp_path / "state.pt", weights_only=True)["network"]

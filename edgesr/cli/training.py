@@ -13,7 +13,7 @@ DATA = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("model")
-@click.option("--data", type=DATA, required=True, help="Folder of high-resolution photos, or what 'pack' wrote.")
+@click.option("--data", type=DATA, required=True, help="Folder of high-resolution photos, what 'pack' wrote, or div2k.")
 @click.option("--run", "run_", type=FOLDER, required=True, help="Folder of this run; give it again to resume.")
 @click.option("--start", type=FILE, help="Weights (training form) to begin with; those of another scale serve too.")
 @click.option("--teacher", metavar="NAME", help="Learn from the output of this network too (distillation).")
@@ -132,6 +132,7 @@ def pack(data: Path, out: Path, scale: int, patch: int, limit_mb: float | None) 
     from edgesr.terminal import Terminal
 
     require("torch", "train")
+    from edgesr.train.div2k import photo_source
     from edgesr.train.photos import pack_photos
     from edgesr.train.run import say_skipped
 
@@ -140,7 +141,12 @@ def pack(data: Path, out: Path, scale: int, patch: int, limit_mb: float | None) 
     limit_bytes = None if limit_mb is None else int(limit_mb * 1e6)
     with Terminal() as terminal:
         skipped = pack_photos(
-            data, out, scale, patch, limit_bytes, lambda done, total: terminal.progress("read photos", done, total)
+            photo_source(data, terminal),
+            out,
+            scale,
+            patch,
+            limit_bytes,
+            lambda done, total: terminal.progress("read photos", done, total),
         )
         say_skipped(skipped, terminal)
     click.echo(str(out))

@@ -17,7 +17,7 @@ PLACE = "DIV2K_train_HR"
 ARCHIVE = RemoteFile(
     "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip",
     3_530_603_713,
-    # The publisher names none; size and sha256 are those that TensorFlow Datasets checks (datasets/div2k/checksums.tsv).
+    # The publisher names none; both are those that TensorFlow Datasets checks (datasets/div2k/checksums.tsv).
     "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
 )
 _MEMBER = re.compile(rf"{PLACE}/\d{{4}}\.png")

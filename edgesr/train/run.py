@@ -15,6 +15,7 @@ from edgesr.listener import Listener, Silent
 from edgesr.models.files import cache_folder
 from edgesr.models.registry import ModelSpec
 from edgesr.train.curves import Events, draw_curve
+from edgesr.train.div2k import photo_source
 from edgesr.train.loop import Progress, train
 from edgesr.train.machine import Machine
 from edgesr.train.photos import Photos, load_photos
@@ -124,8 +125,9 @@ def _photos(data: Path, recipe: Recipe, cache: Path, machine: Machine, listener:
     """The first rank decodes, the others find what it left."""
 
     def read() -> Photos:
+        source = photo_source(data, listener)
         return load_photos(
-            data,
+            source,
             recipe.scale,
             recipe.patch_px,
             lambda done, total: listener.progress("read photos", done, total),
