@@ -38,7 +38,7 @@ def torchrun(*arguments: str) -> "subprocess.Popen[str]":
         "-m",
         "torch.distributed.run",
         "--nproc-per-node",
-        str(ranks),
+        "2",
         "--master-port",
         str(port),
     )

@@ -140,13 +140,10 @@ def pack(data: Path, out: Path, scale: int, patch: int, limit_mb: float | None) 
         raise UsageError(f"--scale must be in 1..16 and --patch at least 1, got {scale} and {patch}.")
     limit_bytes = None if limit_mb is None else int(limit_mb * 1e6)
     with Terminal() as terminal:
-        skipped = pack_photos(
-            photo_source(data, terminal),
-            out,
-            scale,
-            patch,
-            limit_bytes,
-            lambda done, total: terminal.progress("read photos", done, total),
-        )
+
+        def told(done: int, total: int) -> None:
+            terminal.progress("read photos", done, total)
+
+        skipped = pack_photos(photo_source(data, terminal), out, scale, patch, limit_bytes, told)
         say_skipped(skipped, terminal)
     click.echo(str(out))
