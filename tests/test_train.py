@@ -378,6 +378,16 @@ def test_the_learning_rate_needs_no_warm_up_and_may_be_all_of_it() -> None:
         {"learning_rate": math.nan},
         {"learning_rate": 1.5},
         {"seed": -1},
+        {"warmup_steps": -1},
+        {"max_rollbacks": -1},
+        {"gradient_clip": 0.0},
+        {"gradient_clip": math.nan},
+        {"final_learning_rate": 0.1},
+        {"final_learning_rate": math.nan},
+        {"finish_steps": 9},
+        {"finish_loss": "l3"},
+        {"schedule": "linear"},
+        {"degradation": "fog"},
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused_by_its_value(change: dict[str, float]) -> None:
@@ -416,7 +426,8 @@ def test_a_run_ends_with_weights_and_a_card_that_belong_together(
     whole: dict[str, Tensor], photos: Photos, data: Path, tmp_path: Path
 ) -> None:
     card = train_tiny(data, tmp_path / "run", evaluate_on=data)
-    assert sorted(os.listdir(tmp_path / "run")) == ["card.json", LOG, RECIPE, STATE, "weights.safetensors"]
+    files = ["card.json", "curve.png", LOG, RECIPE, STATE, "tensorboard", "weights.safetensors"]
+    assert sorted(os.listdir(tmp_path / "run")) == files
     file = tmp_path / "run" / "weights.safetensors"
     assert json.loads((tmp_path / "run" / "card.json").read_text()) == card
     assert file.stat().st_mode == (file.parent / "card.json").stat().st_mode, (

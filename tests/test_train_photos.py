@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from edgesr.datasets import generated_pictures
-from edgesr.errors import DataError, ImageError
+from edgesr.errors import DataError
 from edgesr.resize import downscale
 from edgesr.train.photos import HELD_OUT_EVERY, Pair, Photos, load_photos, random_batch
 
@@ -125,5 +125,13 @@ def test_a_folder_without_photos_or_with_a_damaged_one_is_said(tmp_path: Path) -
         load_photos(tmp_path / "none", 4, 8)
     write_photos(tmp_path)
     (tmp_path / "01.png").write_bytes(b"\x89PNG")
-    with pytest.raises(ImageError, match=r"01\.png"):
+    found = load_photos(tmp_path, 4, 8)
+    assert [pair.name for pair in (*found.train, *found.held_out)] == ["00.png", "02.png"]
+    assert len(found.skipped) == 1
+    assert "01.png" in found.skipped[0]
+    (tmp_path / "02.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"holds 3 photos \(2 unreadable, the first: .*01\.png.*\), of which 1 are"):
+        load_photos(tmp_path, 4, 8)
+    (tmp_path / "00.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"None of 3 photos can be read. The first: .*00\.png"):
         load_photos(tmp_path, 4, 8)

@@ -13,9 +13,11 @@ from torch import Tensor
 from edgesr.errors import WeightsError
 from edgesr.listener import Silent
 from edgesr.models.registry import SPECS, ModelSpec, find
+from edgesr.train.machine import Machine
 from edgesr.train.run import train_model
 from edgesr.train.run_folder import read_log
-from edgesr.train.start import read_start
+from edgesr.train.start import _shared, read_start
+from edgesr.train.state import begin
 
 TINY, REAL = find("ditn-tiny"), find("ditn-real")
 RECIPE = replace(RECIPE_8, model=REAL.name, steps=2)
@@ -72,7 +74,6 @@ def test_the_card_of_the_weights_that_a_run_begins_with_is_kept(data: Path, tmp_
     ("name", "scale", "form", "words"),
     [
         ("ditn-tiny", 2, "train", "holds ditn-tiny x2; training of ditn-real x4 cannot begin with that"),
-        ("ditn-real", 2, "train", "holds ditn-real x2; training of ditn-real x4 cannot begin with that"),
         ("ditn", 4, "train", "Give weights of ditn-real x4 or ditn-tiny x4"),
         ("plainusr-u", 4, "deploy", "holds plainusr-u x4"),
     ],
@@ -83,6 +84,35 @@ def test_weights_of_another_network_or_scale_are_refused(
     with pytest.raises(WeightsError, match=words):
         train_real(data, tmp_path / "run", written(tmp_path / "weights.safetensors", name, scale, form))
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_scale_serve_but_for_the_upsampler(tmp_path: Path) -> None:
+    said: list[str] = []
+    listener = Silent()
+    listener.say = said.append  # type: ignore[method-assign]
+    file = written(tmp_path / "x2.safetensors", "ditn-real", 2)
+    begun = read_start(REAL, file, listener)
+    assert begun.anew == ("upsample.0.weight", "upsample.0.bias"), begun.anew
+    assert said[-1].endswith(f"but for 2 tensors that begin anew: {', '.join(begun.anew)}.")
+    assert begun.facts() == {"start_model": "ditn-real", "start_scale": 2, "begun_anew": list(begun.anew)}
+
+
+def test_what_another_scale_lacks_begins_with_the_seed_and_the_rest_as_it_was(data: Path, tmp_path: Path) -> None:
+    file = written(tmp_path / "x2.safetensors", "plainusr-u", 2)
+    spec = find("plainusr-u", 4)
+    begun = read_start(spec, file, Silent())
+    states = [begin(spec, replace(RECIPE_8, seed=7), start, None, Machine()) for start in (begun.state, None)]
+    taken, fresh = (state.network.state_dict() for state in states)
+    assert 0 < len(begun.anew) < len(taken) / 4
+    assert all(torch.equal(taken[name], fresh[name]) for name in begun.anew)
+    assert all(torch.equal(taken[name], begun.state[name]) for name in taken if name not in begun.anew)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.params < 1e6], ids=lambda spec: str(spec.key))
+def test_scales_of_a_network_share_most_of_their_weights(spec: ModelSpec) -> None:
+    for other in (other for other in SPECS if other.name == spec.name and other.scale != spec.scale):
+        _, anew = _shared(spec, other.forms()["train"].state_dict())
+        assert 0 < len(anew) <= 4, anew
 
 
 def test_the_way_back_is_refused(tmp_path: Path) -> None:

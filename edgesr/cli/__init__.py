@@ -43,7 +43,7 @@ for command in (
     photos.upscale,
     *(devices.device, measuring.bench, measuring.sweep),
     *(reporting.report, reporting.compare, reporting.pick),
-    training.train,
+    *(training.train, training.pack),
     listing.doctor,
 ):
     cli.add_command(command)

@@ -71,10 +71,12 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return [entry for line in lines if (entry := _entry(line)) is not None]
 
 
-def cut_log(folder: Path, step: int) -> None:
-    """Forget what was logged after `step`: a resumed run does those steps again."""
+def cut_log(folder: Path, step: int, rollbacks: int) -> None:
+    """Forget what was logged after `step`, and rollbacks beyond the number that the state knows of: a resumed run does
+    those again."""
     if (folder / LOG).exists():
-        kept = "".join(json.dumps(entry) + "\n" for entry in read_log(folder) if entry["step"] <= step)
+        entries = [entry for entry in read_log(folder) if entry["step"] <= step]
+        kept = "".join(json.dumps(entry) + "\n" for entry in entries if entry.get("rollback", 0) <= rollbacks)
         write_whole(folder / LOG, lambda temporary: temporary.write_text(kept, encoding="utf-8"), ADVICE)
 
 

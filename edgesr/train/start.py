@@ -10,7 +10,7 @@ from torch import Tensor
 from edgesr.errors import WeightsError
 from edgesr.listener import Listener
 from edgesr.models.files import check_given
-from edgesr.models.registry import ModelSpec, find
+from edgesr.models.registry import SPECS, ModelSpec, find
 from edgesr.models.weights import forms_of, identify, load, read_state
 
 CARD = "card.json"
@@ -20,21 +20,25 @@ CARD = "card.json"
 class Start:
     """`state`: by the keys of the training form of the network that is trained. `spec`: whose weights the file holds.
 
-    `card`: of the file, where it lies beside it.
+    `anew`: keys that the file lacks or has in another shape, because it is of another scale. `card`: of the file, where
+    it lies beside it.
     """
 
     state: dict[str, Tensor]
     spec: ModelSpec
     sha256: str
     card: dict[str, Any] | None
+    anew: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """What the card of the trained weights says about them."""
-        return {"start_model": self.spec.name} | ({} if self.card is None else {"start": self.card})
+        scale = {"start_scale": self.spec.scale, "begun_anew": list(self.anew)} if self.anew else {}
+        return {"start_model": self.spec.name} | scale | ({} if self.card is None else {"start": self.card})
 
 
 def read_start(spec: ModelSpec, file: Path, listener: Listener) -> Start:
-    """What a run of `spec` begins with: weights of `spec`, or of the network that it may begin with, in training form.
+    """What a run of `spec` begins with: weights of `spec` at this or another scale, or of the network that it may begin
+    with, in training form. Of another scale, all is taken but what differs in shape: the upsampler.
 
     Raises WeightsError for a file of anything else.
     """
@@ -45,17 +49,30 @@ def read_start(spec: ModelSpec, file: Path, listener: Listener) -> Start:
         raise WeightsError(
             f"{file} holds {source.name} in its folded form, which cannot be trained. Give its training form."
         )
-    if source != spec:
+    anew: tuple[str, ...] = ()
+    if source.name != spec.name:
         state = spec.begun_with(state)
-        listener.say(f"{spec.key} begins with the weights of {source.key} in {file}.")
-    return Start(state, source, loaded.provenance.sha256, _card_beside(file))
+    elif source != spec:
+        state, anew = _shared(spec, state)
+    if source != spec:
+        but = f", but for {len(anew)} tensors that begin anew: {', '.join(anew)}" if anew else ""
+        listener.say(f"{spec.key} begins with the weights of {source.key} in {file}{but}.")
+    return Start(state, source, loaded.provenance.sha256, _card_beside(file), anew)
+
+
+def _shared(spec: ModelSpec, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """What of `state` the training form of `spec` has in the same shape, and the keys of the rest of that form."""
+    wanted = spec.forms()["train"].state_dict()
+    shared = {name: value for name, value in state.items() if name in wanted and wanted[name].shape == value.shape}
+    return shared, tuple(name for name in wanted if name not in shared)
 
 
 def _source(spec: ModelSpec, file: Path) -> ModelSpec:
     """Whose weights `file` holds, by names and shapes."""
     check_given(file)
     state = read_state(file)
-    possible = [spec] if spec.begins_with is None else [spec, find(spec.begins_with, spec.scale)]
+    possible = [spec, *([] if spec.begins_with is None else [find(spec.begins_with, spec.scale)])]
+    possible += [other for other in SPECS if other.name == spec.name and other.scale != spec.scale]
     for source in possible:
         if forms_of(source, state):
             return source
