@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesr.bundles.tools import TOOLS, version_of
 from edgesr.models.files import cache_folder
 from edgesr.runner.opening import RUNTIMES
 from edgesr.targets import TARGETS
@@ -33,6 +34,15 @@ class TargetState:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolState:
+    """A program that `edgesr bundle` builds apps with; `version` is None if it is not there."""
+
+    name: str
+    version: str | None
+    install: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     edgesr: str
     python: str
@@ -42,6 +52,7 @@ class Diagnosis:
     cpu_features: tuple[str, ...]
     weights_cache: str
     targets: tuple[TargetState, ...]
+    tools: tuple[ToolState, ...]
 
 
 def diagnose() -> Diagnosis:
@@ -58,7 +69,13 @@ def diagnose() -> Diagnosis:
         cpu_features=features,
         weights_cache=str(cache_folder()),
         targets=tuple(_state(name) for name in TARGETS),
+        tools=tuple(_tool_state(name) for name in TOOLS),
     )
+
+
+def _tool_state(name: str) -> ToolState:
+    found = version_of(TOOLS[name])
+    return ToolState(name, found, None if found else TOOLS[name].install)
 
 
 def _state(name: str) -> TargetState:
@@ -119,4 +136,9 @@ def report(diagnosis: Diagnosis) -> "Group":
             ", ".join(installed),
             state.install or "",
         )
-    return Group(facts, "", states)
+    tools = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("for apps", "installed", "missing"):
+        tools.add_column(name, overflow="fold")
+    for tool in diagnosis.tools:
+        tools.add_row(tool.name, tool.version or "❌", tool.install or "")
+    return Group(facts, "", states, "", tools)

@@ -5,6 +5,7 @@ EdgesrError                     1
 │   ├── UnknownName             2   a model, target ... that does not exist; lists what does
 │   └── Unsupported             2   exists, but not in this combination, scale or size
 ├── MissingExtra                3   an optional dependency is not installed; says the pip line
+├── MissingTool                 3   a program is not installed; says how to get it
 ├── WeightsError                4   weights missing, damaged, hostile or of another model
 ├── ConversionError             5   a toolchain failed; names the stage
 │   └── Crashed                 5   the process of a step crashed or hung
@@ -18,7 +19,8 @@ EdgesrError                     1
 ├── DeviceError                13   a device cannot do what it is asked
 │   ├── ConnectionLost         13   it did not answer, or no longer: trying again may help
 │   └── TimedOut               13   it took longer than allowed and was ended
-└── NothingFits                14   no measured artifact keeps a budget; names the nearest
+├── NothingFits                14   no measured artifact keeps a budget; names the nearest
+└── BundleError                15   an app cannot be built
 Interrupted (Ctrl-C)          130
 """
 
@@ -59,6 +61,16 @@ class MissingExtra(EdgesrError):
             f"The Python package {module!r} is not installed. Install it with: pip install 'edgesr[{extra}]'"
         )
         self.module, self.extra = module, extra
+
+
+class MissingTool(EdgesrError):
+    """`program` is needed because it does `purpose`."""
+
+    exit_code = 3
+
+    def __init__(self, program: str, purpose: str, install: str) -> None:
+        super().__init__(f"The program {program} is not installed; it {purpose}. Install it with: {install}")
+        self.program = program
 
 
 class WeightsError(EdgesrError):
@@ -128,6 +140,10 @@ class TimedOut(DeviceError):
 
 class NothingFits(EdgesrError):
     exit_code = 14
+
+
+class BundleError(EdgesrError):
+    exit_code = 15
 
 
 def restored(name: str, message: str) -> EdgesrError:

@@ -28,12 +28,17 @@ def requirements() -> list[str]:
 
 
 def test_every_package_folder_is_in_pyproject() -> None:
-    roots = {"edgesr": "edgesr", "edgesr.targets": "targets", "edgesr.quantization": "quantization"}
+    roots = {
+        "edgesr": "edgesr",
+        "edgesr.apps": "apps",
+        "edgesr.targets": "targets",
+        "edgesr.quantization": "quantization",
+    }
     found = {
         ".".join((name, *file.parent.relative_to(ROOT / root).parts))
         for name, root in roots.items()
         for file in (ROOT / root).rglob("__init__.py")
-        if not {"targets", "quantization"} & {*file.relative_to(ROOT / root).parts}
+        if not {"apps", "targets", "quantization", "node_modules"} & {*file.relative_to(ROOT / root).parts}
     }
     assert found == set(PYPROJECT["tool"]["setuptools"]["packages"])
 

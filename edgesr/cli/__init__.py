@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from edgesr import __version__
-from edgesr.cli import artifacts, devices, listing, measuring, photos, reporting, training
+from edgesr.cli import artifacts, bundles, devices, listing, measuring, photos, reporting, training
 from edgesr.errors import EdgesrError, UnknownName
 
 INTERRUPTED = 130
@@ -41,6 +41,7 @@ for command in (
     *(listing.models, listing.targets),
     *(artifacts.convert, artifacts.quantize, artifacts.verify),
     photos.upscale,
+    bundles.bundle,
     *(devices.device, measuring.bench, measuring.sweep),
     *(reporting.report, reporting.compare, reporting.pick),
     *(training.train, training.pack),

@@ -1,0 +1,1 @@
+"""Sources of the sample apps, shipped with the package: `edgesr.bundles` builds them around an artifact."""

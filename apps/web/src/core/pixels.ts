@@ -1,0 +1,176 @@
+/** 8-bit RGBA <-> what a network takes and gives, one tile at a time: no float copy of the whole photo is ever made.
+ *
+ * The arithmetic is that of edgesr/images.py: colour is multiplied by alpha first, so that the colour of invisible
+ * pixels does not bleed into the edge, and divided by the enlarged alpha afterwards; grey photos stay grey; results are
+ * clipped to [0, 1] and a half is rounded up. */
+
+import { AppError } from "./errors";
+import type { TensorSpec } from "./manifest";
+import { reflected, type Box, type TilePlan } from "./tiling";
+
+/** An upright photo: straight (not premultiplied) 8-bit RGBA, row by row from the top. */
+export interface Photo {
+  readonly width: number;
+  readonly height: number;
+  readonly rgba: Uint8ClampedArray<ArrayBuffer>;
+  /** Stored as grey: its enlargement is made grey, too. */
+  readonly isGrey: boolean;
+  /** Any pixel that is not opaque. */
+  readonly hasAlpha: boolean;
+}
+
+export type Numbers = Float32Array | Uint8Array | Int8Array;
+
+/** Which image of the photo goes through the network. */
+export type Source = "colour" | "alpha";
+
+const VISIBLE = 0.5 / 255;
+
+export function isTransparent(rgba: Uint8ClampedArray): boolean {
+  for (let i = 3; i < rgba.length; i += 4) if (rgba[i] !== 255) return true;
+  return false;
+}
+
+/** The numbers of one tile at the network's input, (1, 3, h, w) or (1, h, w, 3) as `spec` says. */
+export function tileInput(photo: Photo, plan: TilePlan, box: Box, spec: TensorSpec, source: Source): Numbers {
+  const [height, width] = plan.tileHw;
+  const area = height * width;
+  const unit = new Float32Array(3 * area);
+  const [pixelStep, channelStep] = spec.layout === "NCHW" ? [1, area] : [3, 1];
+  const { rgba } = photo;
+  const columns = Int32Array.from({ length: width }, (_, x) => 4 * reflected(box.left + x, photo.width));
+  for (let y = 0; y < height; y += 1) {
+    const row = 4 * photo.width * reflected(box.top + y, photo.height);
+    for (let x = 0; x < width; x += 1) {
+      const from = row + (columns[x] as number);
+      const to = (y * width + x) * pixelStep;
+      const alpha = (rgba[from + 3] as number) / 255;
+      for (let channel = 0; channel < 3; channel += 1) {
+        const value = source === "alpha" ? alpha : ((rgba[from + channel] as number) / 255) * alpha;
+        unit[to + channel * channelStep] = value;
+      }
+    }
+  }
+  return rounded(unit, spec);
+}
+
+/** `unit` in [0, 1] as the numbers of `spec`. */
+function rounded(unit: Float32Array, spec: TensorSpec): Numbers {
+  if (spec.dtype === "float32") return unit;
+  const numbers = spec.dtype === "uint8" ? new Uint8Array(unit.length) : new Int8Array(unit.length);
+  const [low] = spec.range;
+  for (let i = 0; i < unit.length; i += 1) numbers[i] = Math.round((unit[i] as number) * 255) + low;
+  return numbers;
+}
+
+/** What numbers of `spec` stand for, in [0, 1]. */
+function unitOf(number: number, spec: TensorSpec): number {
+  return spec.dtype === "float32" ? number : (number - spec.range[0]) / 255;
+}
+
+/** Watches what must never be shown: NaN, infinity, or black from a photo that is not (as edgesr.images.check_output). */
+export class OutputCheck {
+  private brightest = 0;
+
+  constructor(private readonly photo: Photo) {}
+
+  tile(numbers: Numbers): void {
+    let most = this.brightest;
+    for (const number of numbers) {
+      if (!Number.isFinite(number)) {
+        throw new AppError(
+          "output",
+          "The network returned NaN or infinity: this model does not work on this device's engine. Choose another " +
+            "engine or precision.",
+        );
+      }
+      if (number > most) most = number;
+    }
+    this.brightest = most;
+  }
+
+  end(spec: TensorSpec): void {
+    if (unitOf(this.brightest, spec) >= 0.5 / 255) return;
+    const mean = meanColour(this.photo);
+    if (mean <= 2 / 255) return;
+    throw new AppError(
+      "output",
+      `The network returned a black image although the photo is not (its mean is ${mean.toFixed(3)}): this model does ` +
+        "not work on this device's engine. Choose another engine or precision.",
+    );
+  }
+}
+
+function meanColour(photo: Photo): number {
+  let sum = 0;
+  for (let i = 0; i < photo.rgba.length; i += 4) {
+    const alpha = (photo.rgba[i + 3] as number) / 255;
+    sum += ((photo.rgba[i] as number) + (photo.rgba[i + 1] as number) + (photo.rgba[i + 2] as number)) * alpha;
+  }
+  return sum / (photo.width * photo.height * 3 * 255);
+}
+
+/** 8-bit RGBA of a tile's core, (core height * scale) rows of (core width * scale) pixels.
+ *
+ * `colour`, `alpha`: the network's answers; `alpha` null for an opaque photo. */
+export function coreOutput(
+  photo: Photo,
+  plan: TilePlan,
+  box: Box,
+  spec: TensorSpec,
+  colour: Numbers,
+  alpha: Numbers | null,
+): Uint8ClampedArray<ArrayBuffer> {
+  const { scale } = plan;
+  const tileWidth = plan.tileHw[1] * scale;
+  const area = plan.tileHw[0] * scale * tileWidth;
+  const [pixelStep, channelStep] = spec.layout === "NCHW" ? [1, area] : [3, 1];
+  const height = (box.coreBottom - box.coreTop) * scale;
+  const width = (box.coreRight - box.coreLeft) * scale;
+  const firstRow = (box.coreTop - box.top) * scale;
+  const firstColumn = (box.coreLeft - box.left) * scale;
+  const out = new Uint8ClampedArray(4 * height * width);
+  const clipped = (numbers: Numbers, at: number) => Math.min(Math.max(unitOf(numbers[at] as number, spec), 0), 1);
+  const rgb = [0, 0, 0];
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      const at = ((firstRow + y) * tileWidth + firstColumn + x) * pixelStep;
+      for (let c = 0; c < 3; c += 1) rgb[c] = clipped(colour, at + c * channelStep);
+      let opacity = 1;
+      if (alpha !== null) {
+        opacity = 0;
+        for (let c = 0; c < 3; c += 1) opacity += clipped(alpha, at + c * channelStep) / 3;
+        const source = 4 * ((box.coreTop + Math.floor(y / scale)) * photo.width + box.coreLeft + Math.floor(x / scale));
+        divide(rgb, opacity, photo.rgba, source);
+      }
+      if (photo.isGrey) rgb.fill(((rgb[0] as number) + (rgb[1] as number) + (rgb[2] as number)) / 3);
+      const to = 4 * (y * width + x);
+      for (let c = 0; c < 3; c += 1) out[to + c] = level(rgb[c] as number);
+      out[to + 3] = level(opacity);
+    }
+  }
+  return out;
+}
+
+/** Straight colour; what ends with an alpha of 0 in 8 bits is invisible and keeps the source's colour. */
+function divide(rgb: number[], opacity: number, rgba: Uint8ClampedArray, source: number): void {
+  for (let c = 0; c < 3; c += 1) {
+    rgb[c] = opacity >= VISIBLE ? Math.min((rgb[c] as number) / opacity, 1) : (rgba[source + c] as number) / 255;
+  }
+}
+
+/** A half is rounded up, as in edgesr. */
+function level(unit: number): number {
+  return Math.floor(unit * 255 + 0.5);
+}
+
+/** Put a core into the whole result, RGBA of scale times the photo. */
+export function paste(result: Uint8ClampedArray, plan: TilePlan, box: Box, core: Uint8ClampedArray): void {
+  const resultWidth = plan.width * plan.scale;
+  const rowBytes = 4 * (box.coreRight - box.coreLeft) * plan.scale;
+  const rows = (box.coreBottom - box.coreTop) * plan.scale;
+  for (let y = 0; y < rows; y += 1) {
+    const to = 4 * ((box.coreTop * plan.scale + y) * resultWidth + box.coreLeft * plan.scale);
+    result.set(core.subarray(y * rowBytes, (y + 1) * rowBytes), to);
+  }
+}

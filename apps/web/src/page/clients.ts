@@ -1,0 +1,133 @@
+/** The page's side of its workers. */
+
+import { AppError } from "../core/errors";
+import type { Photo } from "../core/pixels";
+import type { Repeat } from "../core/records";
+import type { Size, TilePlan } from "../core/tiling";
+import type { Engine, EngineFacts, InferenceReply, InferenceRequest, PhotoReply, PhotoRequest } from "../work/protocol";
+import type { Model } from "./bundle";
+
+export type TileReply = Extract<InferenceReply, { kind: "tile" }>;
+export type Bench = Extract<InferenceReply, { kind: "benched" }>;
+
+/** What was asked to be stopped. */
+export class Cancelled extends Error {}
+
+/** How long a cancelled worker may finish its tile before it is ended. */
+const GRACE_MS = 700;
+
+/** One model, opened on one engine, in a worker of its own. */
+export class InferenceClient {
+  private readonly worker: Worker;
+  private pending: { resolve: (reply: InferenceReply) => void; reject: (error: Error) => void } | null = null;
+  private onTile: ((tile: TileReply) => void) | null = null;
+  ended = false;
+
+  private constructor(readonly model: Model) {
+    const isOnnx = model.manifest.target === "onnxruntime";
+    const script = new URL(isOnnx ? "app/onnx_worker.js" : "app/litert_worker.js", document.baseURI);
+    this.worker = new Worker(script, { type: isOnnx ? "module" : "classic" });
+    this.worker.onmessage = (event: MessageEvent<InferenceReply>) => this.receive(event.data);
+    this.worker.onerror = (event) => {
+      event.preventDefault();
+      this.fail(new AppError("engine", `The engine stopped: ${event.message || "its files cannot be loaded"}. Reload the page.`));
+    };
+  }
+
+  /** `started` gets the client at once, so that loading can be cancelled, too. */
+  static async open(
+    model: Model,
+    engine: Engine,
+    threads: number,
+    started: (client: InferenceClient) => void,
+  ): Promise<{ client: InferenceClient; facts: EngineFacts }> {
+    const client = new InferenceClient(model);
+    started(client);
+    const runtimeUrl = new URL("runtime/", document.baseURI).href;
+    try {
+      const reply = await client.ask({ kind: "open", url: model.url, manifest: model.manifest, engine, threads, runtimeUrl });
+      if (reply.kind !== "opened") throw new Error(`unexpected answer ${reply.kind}`);
+      return { client, facts: reply.facts };
+    } catch (error) {
+      client.end();
+      throw error;
+    }
+  }
+
+  /** Enlarged RGBA and the nanoseconds of every tile. Throws AppError, Cancelled. */
+  async run(photo: Photo, plan: TilePlan, onTile: (tile: TileReply) => void) {
+    this.onTile = onTile;
+    const reply = await this.ask({ kind: "run", photo, plan });
+    if (reply.kind !== "done") throw new Error(`unexpected answer ${reply.kind}`);
+    return { rgba: reply.rgba, tilesNs: reply.tilesNs };
+  }
+
+  async bench(photo: Photo, size: Size, warmup: number, count: number): Promise<Bench> {
+    const reply = await this.ask({ kind: "bench", photo, size, warmup, count });
+    if (reply.kind !== "benched") throw new Error(`unexpected answer ${reply.kind}`);
+    return reply;
+  }
+
+  /** Stops after the tile in work, or ends the worker where that takes long. */
+  cancel(): void {
+    this.worker.postMessage({ kind: "cancel" } satisfies InferenceRequest);
+    const cancelled = this.pending;
+    setTimeout(() => {
+      if (this.pending === cancelled && cancelled !== null) this.fail(new Cancelled());
+    }, GRACE_MS);
+  }
+
+  end(): void {
+    this.ended = true;
+    this.worker.terminate();
+  }
+
+  private ask(request: InferenceRequest): Promise<InferenceReply> {
+    return new Promise((resolve, reject) => {
+      this.pending = { resolve, reject };
+      this.worker.postMessage(request);
+    });
+  }
+
+  private receive(reply: InferenceReply): void {
+    if (reply.kind === "tile") return this.onTile?.(reply);
+    const { pending } = this;
+    this.pending = null;
+    if (reply.kind === "failed") pending?.reject(new AppError(reply.error, reply.message));
+    else if (reply.kind === "cancelled") pending?.reject(new Cancelled());
+    else pending?.resolve(reply);
+  }
+
+  private fail(error: Error): void {
+    this.end();
+    this.pending?.reject(error);
+    this.pending = null;
+  }
+}
+
+type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+/** Decodes and encodes; `ask` gives pixels of a failed encoding back through `onReturned`. */
+export class PhotoClient {
+  private readonly worker = new Worker(new URL("app/photo_worker.js", document.baseURI), { type: "module" });
+  private readonly pending = new Map<number, (reply: PhotoReply) => void>();
+  private last = 0;
+
+  constructor() {
+    this.worker.onmessage = (event: MessageEvent<PhotoReply>) => {
+      this.pending.get(event.data.id)?.(event.data);
+      this.pending.delete(event.data.id);
+    };
+  }
+
+  ask(request: Without<PhotoRequest, "id">, transfer: Transferable[] = []): Promise<PhotoReply> {
+    this.last += 1;
+    const id = this.last;
+    return new Promise((resolve) => {
+      this.pending.set(id, resolve);
+      this.worker.postMessage({ ...request, id }, transfer);
+    });
+  }
+}
+
+export type { Repeat };

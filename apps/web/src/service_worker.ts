@@ -1,0 +1,73 @@
+/** Keeps the bundle for use without a network, and adds the headers without which browsers give no threads
+ * (cross-origin isolation), for hosts that cannot send them. Photos never pass through here: they are not requests. */
+
+export {};
+
+interface Precache {
+  /** Changes with any file of the bundle. */
+  readonly version: string;
+  /** Kept at once. */
+  readonly files: readonly string[];
+  /** Kept when first used: engines that this device may not have. */
+  readonly later: readonly string[];
+}
+
+declare const self: ServiceWorkerGlobalScope & { EDGESR_PRECACHE: Precache };
+
+self.importScripts("precache.js");
+
+const { version, files, later } = self.EDGESR_PRECACHE;
+const PREFIX = `edgesr ${self.registration.scope} `;
+const CACHE = PREFIX + version;
+const kept = new Set(files.map(absolute));
+const keptLater = new Set(later.map(absolute));
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(
+    (async () => {
+      const cache = await caches.open(CACHE);
+      await cache.addAll([...kept].map((url) => new Request(url, { cache: "no-cache" })));
+      await self.skipWaiting();
+    })(),
+  );
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(
+    (async () => {
+      const names = await caches.keys();
+      await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)));
+      await self.clients.claim();
+    })(),
+  );
+});
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const url = new URL(request.url);
+  if (request.method !== "GET" || url.origin !== self.location.origin) return;
+  event.respondWith(answer(request, `${url.origin}${url.pathname}`));
+});
+
+async function answer(request: Request, url: string): Promise<Response> {
+  const cache = await caches.open(CACHE);
+  const name = request.mode === "navigate" || url === self.registration.scope ? absolute("index.html") : url;
+  const found = kept.has(name) || keptLater.has(name) ? await cache.match(name) : undefined;
+  if (found !== undefined) return isolated(found);
+  const response = await fetch(request);
+  if (keptLater.has(name) && response.ok) await cache.put(name, response.clone());
+  return isolated(response);
+}
+
+function isolated(response: Response): Response {
+  if (response.status === 0) return response;
+  const headers = new Headers(response.headers);
+  headers.set("Cross-Origin-Opener-Policy", "same-origin");
+  headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+  headers.set("Cross-Origin-Resource-Policy", "same-origin");
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}
+
+function absolute(name: string): string {
+  return new URL(name, self.registration.scope).href;
+}

@@ -1,0 +1,88 @@
+/** Decodes photos and encodes results, so that neither stops the page. */
+
+import { AppError, explained } from "../core/errors";
+import { readPhotoFile, withExif } from "../core/photo_file";
+import { isTransparent, type Photo } from "../core/pixels";
+import { encodePng } from "../core/png";
+import type { DecodeRequest, EncodeRequest, PhotoReply, PhotoRequest, WorkerScope } from "./protocol";
+
+const JPEG_QUALITY = 0.95;
+const MOST_BYTES = 256 << 20;
+
+const scope = self as unknown as WorkerScope<PhotoRequest, PhotoReply>;
+
+scope.onmessage = (event: MessageEvent<PhotoRequest>) => {
+  const message = event.data;
+  const rgba = message.kind === "encode" ? message.image.rgba : null;
+  const work = message.kind === "decode" ? decode(message) : encode(message);
+  work.then(
+    ([reply, transfer]) => scope.postMessage(reply, transfer),
+    (thrown: unknown) => {
+      const error =
+        message.kind === "decode"
+          ? explained(thrown, "photo", "This photo cannot be read.")
+          : explained(thrown, "save", "The photo cannot be saved in this format.");
+      const failed: PhotoReply = { kind: "failed", id: message.id, error: error.kind, message: error.message, rgba };
+      scope.postMessage(failed, rgba === null ? [] : [rgba.buffer]);
+    },
+  );
+};
+
+async function decode({ id, file, mostPx }: DecodeRequest): Promise<[PhotoReply, Transferable[]]> {
+  if (file.size === 0) throw new AppError("photo", "This file is empty. Choose another photo.");
+  if (file.size > MOST_BYTES) {
+    throw new AppError("too-large", `This file has ${Math.round(file.size / 1e6)} MB; the page reads at most 268 MB.`);
+  }
+  const found = readPhotoFile(new Uint8Array(await file.arrayBuffer()));
+  if (found.size !== null) checkSize(found.size.width, found.size.height, mostPx);
+  let bitmap: ImageBitmap;
+  try {
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" });
+  } catch (thrown) {
+    const what = found.kind === "unknown" ? "it is no image, or of a kind that this browser does not know" : `this ${found.kind} file is damaged or cut short`;
+    throw explained(new AppError("photo", `This photo cannot be read: ${what}. Choose another, or copy it again.`), "photo", String(thrown));
+  }
+  const { width, height } = bitmap;
+  checkSize(width, height, mostPx);
+  const rgba = pixelsOf(bitmap);
+  bitmap.close();
+  const photo: Photo = { width, height, rgba, isGrey: found.isGrey, hasAlpha: isTransparent(rgba) };
+  return [{ kind: "decoded", id, photo, exif: found.exif }, [rgba.buffer]];
+}
+
+function checkSize(width: number, height: number, mostPx: number): void {
+  if (width * height <= mostPx) return;
+  const megapixels = (px: number) => (px / 1e6).toFixed(px < 1e7 ? 1 : 0);
+  throw new AppError(
+    "too-large",
+    `This photo is too large: ${width}x${height} is ${megapixels(width * height)} megapixels, and this device can enlarge ` +
+      `at most ${megapixels(mostPx)} here. Crop it or make it smaller first.`,
+  );
+}
+
+function pixelsOf(bitmap: ImageBitmap): Uint8ClampedArray<ArrayBuffer> {
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
+  if (context === null) throw new AppError("memory", "There is not enough memory for this photo. Close other pages.");
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height).data as Uint8ClampedArray<ArrayBuffer>;
+}
+
+async function encode({ id, image, format, texts, exif }: EncodeRequest): Promise<[PhotoReply, Transferable[]]> {
+  const file = format === "png" ? await encodePng(image, texts, exif) : await throughCanvas(image, format, exif);
+  return [{ kind: "encoded", id, file, rgba: image.rgba }, [image.rgba.buffer]];
+}
+
+async function throughCanvas(image: Photo, format: "jpeg" | "webp", exif: EncodeRequest["exif"]): Promise<Blob> {
+  if (format === "jpeg" && image.hasAlpha) {
+    throw new AppError("save", "JPEG has no transparency, and this photo does. Save it as PNG.");
+  }
+  const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  if (context === null) throw new AppError("save", `${image.width}x${image.height} is too large for this format. Save it as PNG.`);
+  context.putImageData(new ImageData(image.rgba, image.width, image.height), 0, 0);
+  const blob = await context.canvas.convertToBlob({ type: `image/${format}`, quality: JPEG_QUALITY });
+  if (blob.type !== `image/${format}`) {
+    throw new AppError("save", `This browser cannot write ${format.toUpperCase()}. Save it as PNG.`);
+  }
+  if (format !== "jpeg" || exif === null) return blob;
+  return new Blob([withExif(new Uint8Array(await blob.arrayBuffer()), exif)], { type: blob.type });
+}

@@ -1,0 +1,98 @@
+"""Ready sample apps around artifacts: a folder per platform that runs as it is, with its licences and a README.
+
+    read (hashes, targets) -> build the app from its sources -> put both into one folder, whole or not at all
+
+The same artifacts give the same bytes, whoever makes them and where.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from edgesr.artifact import building
+from edgesr.bundles import web
+from edgesr.bundles.contents import Packed, read_packed
+from edgesr.errors import OutputError, UnknownName, Unsupported
+from edgesr.listener import Listener, Silent
+
+DEFAULT_MAX_MB = 500.0
+"""Static hosts and app stores take some hundred MB; a mistake (a network of 40 million parameters in five precisions)
+is told before it is uploaded."""
+_BYTES_PER_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """`targets`: whose artifacts it runs. `prepare` builds the app, which may take a while, and returns what writes
+    the bundle: (artifacts, folder) to nothing. `marker`: a file that every bundle of it has."""
+
+    targets: tuple[str, ...]
+    prepare: Callable[[Sequence[Packed], Listener], Callable[[Path], None]]
+    marker: str
+
+
+PLATFORMS: Mapping[str, Platform] = MappingProxyType({"web": Platform(web.TARGETS, web.prepare, web.MARKER)})
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """`files`, `bytes`: of the whole folder."""
+
+    platform: str
+    out: str
+    artifacts: tuple[str, ...]
+    files: int
+    bytes: int
+
+
+def bundle(
+    artifacts: Sequence[Path],
+    platform: str,
+    out: Path,
+    *,
+    max_mb: float = DEFAULT_MAX_MB,
+    listener: Listener | None = None,
+) -> Bundled:
+    """Make `out`, the app of `platform` with `artifacts`; an older bundle there is replaced.
+
+    Raises UnknownName, Unsupported (an artifact that the platform does not run, two with one name, more than `max_mb`),
+    ArtifactError (damaged), MissingTool, BundleError (the app cannot be built), OutputError.
+    """
+    if platform not in PLATFORMS:
+        raise UnknownName("platform", platform, PLATFORMS)
+    kind = PLATFORMS[platform]
+    packed = [read_packed(folder, platform, kind.targets) for folder in artifacts]
+    _check_names(packed)
+    _check_place(out, kind.marker)
+    write = kind.prepare(packed, listener or Silent())
+    with building(out) as folder:
+        write(folder)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        if size > max_mb * _BYTES_PER_MB:
+            raise Unsupported(
+                f"The bundle would have {size / _BYTES_PER_MB:.0f} MB, more than the {max_mb:g} MB allowed. Leave an "
+                f"artifact out, or raise the limit: --max-mb {size // _BYTES_PER_MB + 1}."
+            )
+    return Bundled(platform, str(out), tuple(item.manifest.slug for item in packed), len(files), size)
+
+
+def _check_names(packed: Sequence[Packed]) -> None:
+    seen: dict[str, Path] = {}
+    for item in packed:
+        other = seen.setdefault(item.manifest.slug, item.folder)
+        if other != item.folder:
+            raise Unsupported(
+                f"{other} and {item.folder} are both {item.manifest.slug}. A bundle has each artifact once: leave one "
+                "out."
+            )
+
+
+def _check_place(out: Path, marker: str) -> None:
+    """Never replace a folder that is not a bundle."""
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+        raise OutputError(
+            f"Cannot write {out}: it is not empty and no bundle of this kind ({marker} is missing). Choose another "
+            "folder with -o."
+        )

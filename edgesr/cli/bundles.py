@@ -1,0 +1,35 @@
+"""Sample apps around artifacts: bundle."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from edgesr.cli.options import as_json
+
+
+@click.command()
+@click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--platform", "-p", required=True, help="Where the app runs: web.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the bundle.")
+@click.option(
+    "--max-mb", type=click.FloatRange(min=1), default=500, show_default=True, help="Refuse to make a larger bundle."
+)
+@as_json
+def bundle(artifacts: tuple[Path, ...], platform: str, out: Path, max_mb: float, json_: bool) -> None:
+    """Make a sample app around ARTIFACTS (folders): a page that runs in any browser, also offline.
+
+    Give several precisions of one network, and the app switches between them. The app is built from its sources by npm,
+    once; the same artifacts give the same bytes.
+    """
+    from edgesr.bundles import bundle as make
+    from edgesr.terminal import Terminal
+
+    with Terminal() as terminal:
+        made = make(artifacts, platform, out, max_mb=max_mb, listener=terminal)
+    if json_:
+        click.echo(json.dumps(asdict(made), indent=1))
+    else:
+        click.echo(f"{made.out}: {', '.join(made.artifacts)}, {made.files} files, {made.bytes / 1e6:.1f} MB", err=True)
+        click.echo(f"Next: see {out / 'README.md'}", err=True)
