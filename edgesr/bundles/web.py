@@ -15,6 +15,7 @@ from edgesr import __version__
 from edgesr.artifact import MANIFEST, file_sha256
 from edgesr.bundles import notices, web_build
 from edgesr.bundles.contents import Packed
+from edgesr.bundles.options import Options
 from edgesr.listener import Listener
 
 TARGETS = ("onnxruntime", "tflite")
@@ -45,7 +46,7 @@ Licences and notices, those of the model included: `www/NOTICE.txt`.
 """
 
 
-def prepare(packed: Sequence[Packed], listener: Listener) -> Callable[[Path], None]:
+def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> Callable[[Path], None]:
     """Build the app; the result writes the bundle into an empty folder."""
     app = web_build.built(listener)
     return lambda folder: _write(packed, app, folder)
