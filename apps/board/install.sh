@@ -89,14 +89,8 @@ rm -rf -- site
 mv -- site.unfinished site
 
 if [ "$engines" = yes ]; then
-  for script in models/*/build_engine.sh; do
-    [ -f "$script" ] || fail "there is no artifact for TensorRT in this bundle."
-    name=$(basename -- "$(dirname -- "$script")")
-    echo "Building the engine of $name (minutes) ..."
-    mkdir -p engines
-    bash "$script" "$here/engines/$name.engine.unfinished" || fail "the engine of $name could not be built."
-    mv -- "engines/$name.engine.unfinished" "engines/$name.engine"
-  done
+  [ -f engines.sh ] || fail "there is no artifact for TensorRT in this bundle."
+  sh engines.sh
 fi
 
 echo "Running every artifact once ..."

@@ -31,6 +31,8 @@ from edgesr.listener import Listener
 MACHINE = "aarch64"
 COMMANDS = ("upscale", "bench", "serve")
 PAGE = ("page.html", "page.js", "page.css")
+GLIBC = "2.35"
+"""Of Ubuntu 22.04, the oldest system with Python 3.11 or newer among those of these boards."""
 OURS = "edgesr.board"
 REFERENCE = "onnxruntime"
 """What runs the ONNX form of a TensorRT artifact where there is no engine."""
@@ -40,18 +42,17 @@ DATE_S = 1577836800
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """`python`, `glibc`: of its system. `first`: the step of README before installing, if any."""
+    """`python`: of its system, for wheels."""
 
     name: str
     title: str
     targets: tuple[str, ...]
     python: str
-    glibc: str
 
 
-RPI = Board("rpi", "Raspberry Pi", ("onnxruntime", "tflite", "ncnn", "openvino"), "3.13", "2.41")
+RPI = Board("rpi", "Raspberry Pi", ("onnxruntime", "tflite", "ncnn", "openvino"), "3.13")
 """Raspberry Pi OS on Debian 13, 64 bits."""
-JETSON = Board("jetson", "Jetson", ("tensorrt", "onnxruntime", "tflite", "ncnn"), "3.12", "2.39")
+JETSON = Board("jetson", "Jetson", ("tensorrt", "onnxruntime", "tflite", "ncnn"), "3.12")
 """JetPack 7 on Ubuntu 24.04."""
 
 
@@ -79,6 +80,8 @@ def _files(board: Board, packed: Sequence[Packed], options: Options, listener: L
     for command in COMMANDS:
         yield command, _filled("command", COMMAND=command)
     yield "run", _source("run")
+    if any(item.manifest.request.target == "tensorrt" for item in packed):
+        yield "engines.sh", _source("engines.sh")
     yield "install.sh", _filled("install.sh", PYTHON=version, MACHINE=MACHINE)
     yield "edgesr.service", _source("edgesr.service")
     yield "requirements.txt", "".join(f"{line}\n" for line in requirements).encode()
@@ -106,7 +109,7 @@ def _wheels(
         raise UsageError(f"--python {version!r:.20} is no version from {OLDEST[0]}.{OLDEST[1]} on, for example 3.13.")
     if not options.offline and options.wheels is None:
         return {}
-    python = Python((3, int(found[1]), 0), f"linux-{MACHINE}", 64, "cpython", ("glibc", board.glibc), "python3")
+    python = Python((3, int(found[1]), 0), f"linux-{MACHINE}", 64, "cpython", ("glibc", GLIBC), "python3")
     listener.say(f"Fetching wheels for {MACHINE}, Python {version} ...")
     with tempfile.TemporaryDirectory(prefix="edgesr-wheels-") as name:
         try:
