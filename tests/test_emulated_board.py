@@ -145,21 +145,23 @@ def db(upscaled: Array, photo: np.ndarray) -> float:
 def test_a_bundle_installs_itself_without_a_network_and_upscales_as_here(
     device: Device, artifacts: Path, photo: np.ndarray, tmp_path: Path
 ) -> None:
+    place = "edgesr-bundle"
     folder = next(artifacts.glob(f"{MODEL}_x{SCALE}_onnxruntime_int8_*"))
     bundle([folder], "rpi", tmp_path / "out", options=Options(offline=True, python="3.11"))
     Image.fromarray(photo).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
-    device.push(tmp_path / "out" / "edgesr-rpi.tar", f"{device.folder}/bundle/edgesr-rpi.tar")
-    device.push(tmp_path / "photo.png", f"{device.folder}/bundle/photo.png")
+    device.push(tmp_path / "out" / "edgesr-rpi.tar", f"{place}/edgesr-rpi.tar")
+    device.push(tmp_path / "photo.png", f"{place}/photo.png")
     program = (
-        'cd -- "$1/bundle" && tar xf edgesr-rpi.tar && edgesr-rpi/install.sh && edgesr-rpi/upscale photo.png && '
+        'cd -- "$1" && tar xf edgesr-rpi.tar && edgesr-rpi/install.sh && edgesr-rpi/upscale photo.png && '
         "edgesr-rpi/bench --profile smoke --threads 1"
     )
-    offline = ["env", "PIP_NO_INDEX=1", "sh", "-c", program, "edgesr", device.folder]
+    offline = ["env", "PIP_NO_INDEX=1", "sh", "-c", program, "edgesr", place]
     done = device.run(offline, timeout_s=500)
     assert done.code == 0, done.stdout + done.stderr_tail
     assert f"{folder.name}: onnxruntime " in done.stdout
     assert "EMULATED: these times say nothing" in done.stdout
-    device.pull(f"{device.folder}/bundle/photo_x{SCALE}.png", tmp_path / "there.png")
+    device.pull(f"{place}/photo_x{SCALE}.png", tmp_path / "there.png")
+    device.run(["rm", "-r", place], timeout_s=60)
     low = np.asarray(Image.open(tmp_path / "photo.png"))
     ours = to_uint8(open_artifact(folder, threads=1)(to_input(low))[0].transpose(1, 2, 0))
     theirs = np.asarray(Image.open(tmp_path / "there.png"))
