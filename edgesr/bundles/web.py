@@ -53,7 +53,12 @@ def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> C
 
 
 def _write(packed: Sequence[Packed], app: Path, folder: Path) -> None:
-    www = folder / "www"
+    write_site(packed, app, folder / "www")
+    _write_text(folder / "README.md", _readme(packed))
+
+
+def write_site(packed: Sequence[Packed], app: Path, www: Path) -> None:
+    """The static site into `www`. `app`: what web_build.built gave."""
     build = json.loads((app / web_build.DONE).read_text("utf-8"))
     targets = {item.manifest.request.target for item in packed}
     _copy_app(app, www, targets, build["runtimes"])
@@ -66,7 +71,6 @@ def _write(packed: Sequence[Packed], app: Path, folder: Path) -> None:
     )
     _write_text(www / "NOTICE.txt", notice)
     _write_text(www / "precache.js", _precache(www, packed, build["runtimes"]))
-    _write_text(folder / "README.md", _readme(packed))
 
 
 def _copy_app(app: Path, www: Path, targets: set[str], runtimes: Mapping[str, Any]) -> None:
