@@ -4,8 +4,8 @@
     smali                     --smali->  classes.dex     } one zip --zipalign--> --apksigner--> edgesr.apk
     the web app, artifacts           ->  assets/www     /
 
-The classes come from apps/android/shell/java by way of dex assembler, because current Debian releases have no compiler
-from Java to dex. The app asks for no permission, so Android itself keeps it off the network.
+The classes are kept as assembly beside the Java that they were compiled from (assemble_smali.sh), because current
+releases of Debian have no compiler from Java to dex. The app asks for no permission, so Android itself keeps it off the network.
 """
 
 import hashlib
@@ -104,8 +104,10 @@ def _compiled(tools: _Tools, work: Path) -> dict[str, bytes]:
 
 def _dex(tools: _Tools, work: Path) -> bytes:
     jars = os.pathsep.join(str(Path(tools.smali).with_name(f"{name}.jar")) for name in SMALI_JARS)
-    command = [tools.java, "-cp", jars, "org.jf.smali.Main", "assemble", "--api", str(LEAST_API)]
-    run([*command, "--output", "classes.dex", "shell/smali"], work, STEP_S, ADVICE)
+    command = [tools.java, "-cp", jars, "org.jf.smali.Main", "assemble", "--api", str(LEAST_API), "--jobs", "1"]
+    # One job and files in order: else the file differs from time to time.
+    classes = sorted(path.relative_to(work).as_posix() for path in (work / "shell" / "smali").rglob("*.smali"))
+    run([*command, "--output", "classes.dex", *classes], work, STEP_S, ADVICE)
     return (work / "classes.dex").read_bytes()
 
 
