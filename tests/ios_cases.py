@@ -1,6 +1,6 @@
 """What apps/ios/EdgeSRKit is tested against, made by the Python code.
 
-    PYTHONPATH=tests python -m ios_cases      # writes apps/ios/EdgeSRKit/Tests/EdgeSRKitTests/cases.json
+PYTHONPATH=tests python -m ios_cases      # writes apps/ios/EdgeSRKit/Tests/EdgeSRKitTests/cases.json
 """
 
 import copy

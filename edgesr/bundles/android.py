@@ -5,7 +5,8 @@
     the web app, artifacts           ->  assets/www     /
 
 The classes are kept as assembly beside the Java that they were compiled from (assemble_smali.sh), because current
-releases of Debian have no compiler from Java to dex. The app asks for no permission, so Android itself keeps it off the network.
+releases of Debian have no compiler from Java to dex. The app asks for no permission, so Android itself keeps it off the
+network.
 """
 
 import hashlib
