@@ -13,6 +13,9 @@ RUNTIMES = {
 }
 
 
+MAIN = {"tflite": "model.tflite", "coreml": "model.mlpackage"}
+
+
 def stand_in_app() -> Path:
     """What the build would have left in the cache."""
     place = web_build.build_folder()
@@ -36,11 +39,13 @@ def stand_in_app() -> Path:
 
 
 def artifact(folder: Path, target: str = "onnxruntime", precision: Precision = "int8", weights: str = "user") -> Path:
-    request = Request("bsrn-s", 4, target, precision, ((64, 64),) if target == "tflite" else ())
+    request = Request("bsrn-s", 4, target, precision, ((64, 64),) if target in ("tflite", "coreml") else ())
     place = folder / request.slug
     place.mkdir(parents=True)
-    main_file = "model.tflite" if target == "tflite" else "model.onnx"
-    (place / main_file).write_bytes(request.slug.encode())
+    main_file = MAIN.get(target, "model.onnx")
+    written = place / main_file / "Data" / "weights" if target == "coreml" else place / main_file
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_bytes(request.slug.encode())
     if target == "onnxruntime":
         (place / "model.ort").write_bytes(b"for mobile builds")
     manifest = Manifest(

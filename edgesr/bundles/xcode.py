@@ -53,8 +53,8 @@ def reference(kind: str, name: str, comment: str) -> Ref:
 @dataclass(frozen=True, slots=True)
 class App:
     """`folder`: of the app's files, beside the project; `sources`, `resources`, `others`: names in it (`others` are
-    shown and not built). `folders`: copied as they are, beside the project. `package`: a local Swift package with one product
-    of its name. `settings`: of the target.
+    shown and not built). `folders`: copied as they are, beside the project. `package`: a local Swift package with one
+    product of its name. `settings`: of the target.
     """
 
     name: str
