@@ -183,7 +183,7 @@ def _one_step(state: State, recipe: Recipe, batch: Batch, machine: Machine) -> f
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, state.step, state.rollbacks)
     with torch.autocast(machine.device.type, torch.bfloat16, enabled=recipe.bf16):
-        output = state.call(low.to(memory_format=torch.channels_last))
+        output = state.call(low.to(memory_format=machine.layout))
     kind = recipe.loss_at(state.step)
     loss = loss_of(kind, output.float(), low, high, state.teacher, recipe.teacher_share or 0.0)
     found = machine.mean(loss)

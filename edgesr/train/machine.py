@@ -22,13 +22,15 @@ PATIENCE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`rank` of `ranks` processes; `workers`: threads that draw patches, 0 for none; `compiled`: by torch.compile."""
+    """`rank` of `ranks` processes; `workers`: threads that draw patches, 0 for none; `compiled`: by torch.compile;
+    `layout` of weights and activations."""
 
     device: torch.device = CPU
     rank: int = 0
     ranks: int = 1
     workers: int = 0
     compiled: bool = False
+    layout: torch.memory_format = torch.channels_last
 
     @property
     def leads(self) -> bool:

@@ -49,11 +49,11 @@ def begin(
         network.load_state_dict(network.state_dict() | start, strict=True)
     average.load_state_dict(network.state_dict())
     for module in (network, average):
-        module.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(machine.device, memory_format=machine.layout)  # type: ignore[call-overload]
         module.collapse_in_training()
     if teacher is not None:
         teacher.network.to(machine.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=machine.device.type == "cuda")
     state = State(network, average, machine.trained(network), optimizer, teacher)
     keep(state)
     return state
@@ -124,8 +124,7 @@ def _restore(state: State, saved: dict[str, Any]) -> None:
 def update_average(state: State, decay: float) -> None:
     """Weights by an exponential mean; running statistics of the network, which are means themselves, as they are."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    for average, weights in zip(state.average.parameters(), state.network.parameters(), strict=True):
-        average.lerp_(weights, 1 - decay)
+    torch._foreach_lerp_([*state.average.parameters()], [*state.network.parameters()], 1 - decay)
     for kept, value in zip(state.average.buffers(), state.network.buffers(), strict=True):
         kept.copy_(value)
 
