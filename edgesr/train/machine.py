@@ -123,6 +123,7 @@ def _device(name: DeviceName, local_rank: int) -> torch.device:
             f"Give torchrun --nproc-per-node {torch.cuda.device_count()}."
         )
     torch.cuda.set_device(local_rank)
+    torch.backends.cudnn.benchmark = True  # every step has the same sizes
     return torch.device("cuda", local_rank)
 
 
