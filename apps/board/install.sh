@@ -41,6 +41,9 @@ if [ "$service" = yes ]; then
   [ "$(id -u)" = 0 ] || fail "--service needs root: sudo ./install.sh --service"
   command -v systemctl >/dev/null || fail "--service needs systemd, which is not here. Start ./serve by other means."
   case $here in *[!A-Za-z0-9/._-]*) fail "--service needs a path of plain letters; this is $here. Move the bundle." ;; esac
+  # Home folders are often closed to others, and the service runs as a user of its own.
+  setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$here/serve" -a -r "$here/run" ||
+    fail "the service, which runs as a user of its own, cannot read $here. Move the bundle, for example to /opt."
 fi
 
 echo "Checking the files ..."
