@@ -170,8 +170,8 @@ README = """\
 `./bench` times the artifacts the way `edgesr bench` does and writes records that `edgesr report` reads. `./serve` shows
 a page on http://127.0.0.1:8000 that takes a photo and gives it back. It listens on the board alone. For your network:
 `./serve --host 0.0.0.0 --allow NAME.local`; it has no password, so do so only where you trust everyone. Limits:
-`./serve --help`. `sudo ./install.sh --service` starts it with the board; unpack the bundle in /opt for that, because the
-service runs as a user of its own.
+`./serve --help`. `sudo ./install.sh --service` starts it with the board; unpack the bundle in /opt for that, because
+the service runs as a user of its own.
 {more}
 | artifact | file | sha256 |
 |---|---|---|
