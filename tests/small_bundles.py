@@ -1,6 +1,8 @@
 """Artifacts that no runtime opens, and a web app of a few lines, put where a built one would lie."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 from edgesr.artifact import Manifest, WeightsEntry, file_entries, write_manifest
@@ -14,6 +16,13 @@ RUNTIMES = {
 
 
 MAIN = {"tflite": "model.tflite", "coreml": "model.mlpackage"}
+
+
+def builder_words(*more: object) -> list[str]:
+    """What tells of this machine: paths and its name, if that is long enough to be no part of common words."""
+    name = os.uname().nodename
+    words = [str(Path.home()), str(Path(__file__).parents[1]), sys.prefix, *([name] if len(name) > 5 else [])]
+    return [*words, *map(str, more)]
 
 
 def stand_in_app() -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgesr.artifact import building
-from edgesr.bundles import android, board, ios, web
+from edgesr.bundles import android, android_studio, board, ios, web
 from edgesr.bundles.contents import Packed, read_packed
 from edgesr.bundles.options import Options
 from edgesr.errors import OutputError, UnknownName, Unsupported, UsageError
@@ -41,6 +41,7 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
     {
         "web": Platform(web.TARGETS, web.prepare, web.MARKER),
         "android": Platform(android.TARGETS, android.prepare, android.MARKER, frozenset({"keystore", "key_alias"})),
+        "android-studio": Platform(android_studio.TARGETS, android_studio.prepare, android_studio.MARKER),
         "ios": Platform(ios.TARGETS, ios.prepare, ios.MARKER),
         **{
             kind.name: Platform(kind.targets, partial(board.prepare, kind), board.marker(kind), _BOARD)

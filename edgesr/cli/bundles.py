@@ -11,7 +11,9 @@ from edgesr.cli.options import FILE, FOLDER, as_json
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--platform", "-p", required=True, help="Where the app runs: web, android, ios, rpi or jetson.")
+@click.option(
+    "--platform", "-p", required=True, help="Where the app runs: web, android, android-studio, ios, rpi or jetson."
+)
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the bundle.")
 @click.option(
     "--max-mb", type=click.FloatRange(min=1), default=500, show_default=True, help="Refuse to make a larger bundle."
@@ -37,8 +39,8 @@ def bundle(
     json_: bool,
 ) -> None:
     """Make a sample app around ARTIFACTS (folders): a page that runs in any browser, also offline (web), the same page
-    as an Android app (android), an Xcode project (ios), or a tar with commands and a photo service for a board (rpi,
-    jetson).
+    as an Android app (android), a project of a native app (android-studio; ios, for Xcode), or a tar with commands and
+    a photo service for a board (rpi, jetson).
 
     Give several precisions of one network, and the app switches between them. The page is built from its sources by
     npm, once; the same artifacts give the same bytes.
