@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import chromium, driver
 from PIL import Image
 from small_bundles import builder_words
 
@@ -279,6 +280,29 @@ def test_a_port_in_use_is_one_line(board: Path, port: int) -> None:
     done = run(board, "./serve", "--port", str(port))
     assert done.returncode == 2
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_page_sends_a_photo_and_shows_what_came_back(port: int, photo: Path, tmp_path: Path) -> None:
+    with driver() as playwright, chromium(playwright) as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector("#model option", state="attached")
+        page.set_input_files("#file", photo)
+        page.wait_for_selector("#result:not([hidden])")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.get_attribute("#save", "download") == "holiday_x2.png"
+        with page.expect_download() as waiting:
+            page.click("#save")
+        waiting.value.save_as(tmp_path / "back.png")
+        (tmp_path / "broken.png").write_bytes(b"no photo")
+        assert complaints == []
+        page.set_input_files("#file", tmp_path / "broken.png")
+        page.wait_for_selector("#status.bad")
+        assert "Cannot read the photo: it is no image" in page.inner_text("#status")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), expected(photo))
 
 
 def test_the_rate_forgets_after_a_minute_and_does_not_grow() -> None:
