@@ -80,12 +80,13 @@ def check_weights_are_int8(model: ModelProto) -> None:
             raise ConversionError("check", f"the weight of {conv.name} is not stored as int8")
 
 
-def with_own_zero_points(model: ModelProto) -> ModelProto:
-    """Changes `model`: each quantized weight gets zero points that no other shares.
+def with_own_zero_points(content: bytes) -> bytes:
+    """The same graph, in which each quantized weight has zero points that no other shares.
 
     ONNX Runtime's exact kernels for CPUs without VNNI take unsigned weights; where two weights share zero points, it
     fails while making those ("Attempt to replace the existing tensor", 1.31).
     """
+    model = load(content)
     known, used = {tensor.name: tensor for tensor in model.graph.initializer}, set[str]()
     for node in model.graph.node:
         if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in known:
@@ -97,7 +98,7 @@ def with_own_zero_points(model: ModelProto) -> ModelProto:
             own.name = node.input[2] = f"{node.input[0]}_zero_point"
             model.graph.initializer.append(own)
         used.add(name)
-    return model
+    return save(model)
 
 
 def readers(graph: GraphProto) -> dict[str, list[NodeProto]]:

@@ -59,10 +59,8 @@ REWRITES: tuple[Rewrite, ...] = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.onnx` and `model.ort` for `request` into `folder`."""
-    content, share = source.onnx(request.precision), None
-    if request.precision == "int8":
-        share = integer_share(content, source.scale)
-        content = onnx_graph.save(onnx_graph.with_own_zero_points(onnx_graph.load(content)))
+    content = source.onnx(request.precision)
+    share = integer_share(content, source.scale) if request.precision == "int8" else None
     if request.precision == "fp16":
         with stage("float16"):
             content = to_float16(content)
