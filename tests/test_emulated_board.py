@@ -151,15 +151,11 @@ def test_a_bundle_installs_itself_without_a_network_and_upscales_as_here(
     Image.fromarray(photo).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
     device.push(tmp_path / "out" / "edgesr-rpi.tar", f"{place}/edgesr-rpi.tar")
     device.push(tmp_path / "photo.png", f"{place}/photo.png")
-    program = (
-        'cd -- "$1" && tar xf edgesr-rpi.tar && edgesr-rpi/install.sh && edgesr-rpi/upscale photo.png && '
-        "edgesr-rpi/bench --profile smoke --threads 1"
-    )
+    program = 'cd -- "$1" && tar xf edgesr-rpi.tar && edgesr-rpi/install.sh && edgesr-rpi/upscale photo.png'
     offline = ["env", "PIP_NO_INDEX=1", "sh", "-c", program, "edgesr", place]
     done = device.run(offline, timeout_s=500)
     assert done.code == 0, done.stdout + done.stderr_tail
     assert f"{folder.name}: onnxruntime " in done.stdout
-    assert "EMULATED: these times say nothing" in done.stdout
     device.pull(f"{place}/photo_x{SCALE}.png", tmp_path / "there.png")
     device.run(["rm", "-r", place], timeout_s=60)
     low = np.asarray(Image.open(tmp_path / "photo.png"))
