@@ -102,12 +102,18 @@ def calibration_images(folder: Path | None, scale: int, most: int = 64) -> Calib
     if folder is None:
         pictures = [downscale(picture, 2) for picture in generated_pictures(8, 256)]
         return CalibrationImages(tuple(pictures), "generated pictures", generated=True)
-    place = _official_low_resolution(folder, scale) or folder
+    place = low_resolution_folder(folder, scale)
     files = images_in(place)
     chosen = [files[index] for index in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
     return CalibrationImages(
         tuple(read_rgb(file) for file in chosen), f"{len(chosen)} images of {place.name}", generated=False
     )
+
+
+def low_resolution_folder(folder: Path, scale: int) -> Path:
+    """DIV2K's low-resolution images at `scale` under `folder`, or `folder` itself. Raises DataError."""
+    _check_folder(folder)
+    return _official_low_resolution(folder, scale) or folder
 
 
 def images_in(folder: Path) -> list[Path]:
