@@ -41,23 +41,23 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 
 
 class RoundedWeight(torch.autograd.Function):
-    """A weight rounded to int8 levels of a learned step per output channel, with the gradients of LSQ.
+    """A weight rounded to levels, at most `most`, of a learned step per output channel, with the gradients of LSQ.
 
     weight: (out, in / groups, kh, kw) and step (out, 1, 1, 1) in one unit -> levels times step.
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, step: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, step: Tensor, most: int) -> Tensor:
         levels = weight / step
-        inside = levels.abs() <= WEIGHT_LEVELS
-        output = levels.round_().clamp_(-WEIGHT_LEVELS, WEIGHT_LEVELS).mul_(step)
+        inside = levels.abs() <= most
+        output = levels.round_().clamp_(-most, most).mul_(step)
         ctx.save_for_backward(weight, step, inside, output)
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         weight, step, inside, output = ctx.saved_tensors
         (gradient,) = gradients
         passed = gradient * inside
         of_step = (gradient * output - passed * weight).sum((1, 2, 3), keepdim=True) / step
-        return passed, of_step
+        return passed, of_step, None

@@ -41,9 +41,12 @@ class Student(fx.Interpreter):
     """`prepared`: the float graph of `recipe` (recipe_float.unrounded), for one batch and size; its weights are not
     used. All that is learned lies in `values`, by name, on the device of the graph."""
 
-    def __init__(self, prepared: fx.GraphModule, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, prepared: fx.GraphModule, recipe: Recipe, device: torch.device, weight_levels: int = WEIGHT_LEVELS
+    ) -> None:
+        """`weight_levels`: the largest level of a weight; 63 never saturates where products are added in 16 bits."""
         super().__init__(prepared)
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.weight_levels = recipe, device, weight_levels
         layers = {layer.name: layer for layer in recipe.facts.layers}
         self.plans: dict[Node, _Plan] = {}
         self.grids: dict[str, Grid] = {}
@@ -92,7 +95,8 @@ class Student(fx.Interpreter):
         weight = tensors[f"{name}.weight"].float()
         if layer.integer:
             step = tensors[f"{name}.step"].float().clamp(min=LEAST_STEP).reshape(-1, 1, 1, 1)
-            self.values[f"{name}.weight"] = weight.clone()
+            step = step * (WEIGHT_LEVELS / self.weight_levels)
+            self.values[f"{name}.weight"] = weight * (self.weight_levels / WEIGHT_LEVELS)
             self.values[f"{name}.log_step"] = torch.zeros_like(step)
         else:
             step = (weight.abs().max() / FLOAT_LEVELS).clamp(min=LEAST_STEP)
@@ -131,7 +135,7 @@ class Student(fx.Interpreter):
         weight, unit = self.values[f"{name}.weight"], self.units[f"{name}.weight"]
         if plan.integer:
             step = self.values[f"{name}.log_step"].exp()
-            weight = RoundedWeight.apply(weight, step)  # type: ignore[no-untyped-call]
+            weight = RoundedWeight.apply(weight, step, self.weight_levels)  # type: ignore[no-untyped-call]
         return weight * unit, self._bias(f"{name}.bias", self.values)
 
     def _bias(self, name: str, values: Mapping[str, Tensor]) -> Tensor | None:
@@ -185,7 +189,7 @@ class Student(fx.Interpreter):
         found = {}
         if plan.integer:
             step = known[f"{name}.log_step"].exp()
-            levels = (weight / step).round().clamp(-WEIGHT_LEVELS, WEIGHT_LEVELS)
+            levels = (weight / step).round().clamp(-self.weight_levels, self.weight_levels)
             found[f"{name}.weight"] = levels.to(torch.int8)
             found[f"{name}.step"] = (step * unit).flatten()
         else:

@@ -139,6 +139,13 @@ def train(
 @click.option("--batch", type=int, default=8, show_default=True, help="Patches a step.")
 @click.option("--patch", type=int, default=64, show_default=True, help="Side of a low-resolution patch in pixels.")
 @click.option("--learning-rate", type=float, default=0.02, show_default=True, help="In levels of an int8 weight.")
+@click.option(
+    "--weight-bits",
+    type=click.Choice(["7", "8"]),
+    default="8",
+    show_default=True,
+    help="7 overflows nowhere: for x86 without VNNI.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True, help="Threads that cut patches.")
@@ -160,6 +167,7 @@ def qat(
     batch: int,
     patch: int,
     learning_rate: float,
+    weight_bits: str,
     seed: int,
     device: Literal["auto", "cpu", "cuda"],
     workers: int,
@@ -201,6 +209,7 @@ def qat(
         learning_rate=learning_rate,
         final_learning_rate=learning_rate / 100,
         seed=seed,
+        weight_bits=int(weight_bits),
     )
     folder = run_ or out.with_suffix(".run")
     with machine(device, workers, False) as here, Terminal() as terminal:

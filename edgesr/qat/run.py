@@ -2,6 +2,8 @@
 
 import copy
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +83,7 @@ def train_recipe(
     network = _at_patch(start.loaded, settings.patch_px)
     example = torch.zeros(settings.batch, 3, settings.patch_px, settings.patch_px)
     graph = on_device(unrounded(start.recipe, network, example, None), machine.device)
-    student = Student(graph, start.recipe, machine.device)
+    student = Student(graph, start.recipe, machine.device, settings.weight_levels)
     teacher = copy.deepcopy(network).to(machine.device).eval()
     listener.say(f"Settings: {settings.in_words()}")
     listener.say(
@@ -89,8 +91,16 @@ def train_recipe(
         f"{len(photos.held_out)} held out; {machine.in_words()}; run: {folder}"
     )
     lesson = Lesson(student, teacher, photos, settings)
-    values = learn(lesson, folder, _reporter(settings, listener), machine, stop=stop)
+    with _exact_products():
+        values = learn(lesson, folder, _reporter(settings, listener), machine, stop=stop)
     return _finished(student.recipe_of(values), start, settings, photos, network)
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """On CUDA no TF32, whose ten bits turn roundings over, and the fastest kernel for the one size that is used."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False):
+        yield
 
 
 def _at_patch(loaded: Loaded, patch_px: int) -> nn.Module:

@@ -19,8 +19,9 @@ class Settings(Saved):
     """Adam, a cosine learning rate after a linear warm-up, EMA of all that is learned.
 
     `patch_px` is the side of a low-resolution patch; global statistics of a network (attention) are those of a patch.
-    `learning_rate` is in levels of an int8 weight, and of what is written for biases and zero points. `start_sha256` is
-    of the numbers of the recipe that the run starts from, `weights_sha256` of the float network, the teacher.
+    `learning_rate` is in levels of an int8 weight, and of what is written for biases and zero points. `weight_bits` 7
+    keeps weights within -63..63: x86 processors without VNNI add pairs of products in 16 bits, where 8 bits overflow.
+    `start_sha256` is of the numbers of the recipe that the run starts from, `weights_sha256` of the float network.
     """
 
     model: str
@@ -36,14 +37,22 @@ class Settings(Saved):
     save_every: int = 100
     validate_every: int = 500
     max_rollbacks: int = 3
+    weight_bits: int = 8
     schedule: str = "cosine"
     weights_sha256: str = ""
     start_sha256: str = ""
+
+    @property
+    def weight_levels(self) -> int:
+        """The largest level of an integer weight."""
+        return int(2 ** (self.weight_bits - 1) - 1)
 
     def __post_init__(self) -> None:
         for name, least in _AT_LEAST.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.weight_bits not in (7, 8):
+            raise UsageError(f"weight_bits must be 7 or 8, got {self.weight_bits}.")
         if self.patch_px < SMALLEST_PATCH_PX:
             raise UsageError(f"patch_px must be at least {SMALLEST_PATCH_PX}, got {self.patch_px}. Give --patch 64.")
         if not 0 <= self.ema_decay < 1:
