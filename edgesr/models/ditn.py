@@ -84,7 +84,7 @@ class InnerPatchAttention(nn.Module):
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """7x7 at every third pixel, each channel by itself; in float32 where training is under autocast.
+    """7x7 at every third pixel, each channel by itself; in float32 where training on a CPU is under autocast.
 
     Of such a convolution in bfloat16 and channels_last, oneDNN (torch 2.13) gives the weights a wrong gradient on maps
     32 px wide or more: some twice too large, and NaN or 1e35 now and then. Float32 is also the faster of the two.
@@ -94,9 +94,9 @@ class DilatedDepthwise(nn.Conv2d):
         super().__init__(channels, channels, 7, padding=9, dilation=3, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and torch.is_autocast_enabled(x.device.type)):
+        if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return super().forward(x.float())
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgesr.errors import TrainingError
 from edgesr.metrics import psnr_db, to_uint8
@@ -16,14 +16,14 @@ from edgesr.models.registry import ModelSpec
 from edgesr.train.batches import Batches, LoaderSpeed
 from edgesr.train.divergence import Diverged
 from edgesr.train.interrupt import asked_to_stop
-from edgesr.train.losses import loss_of
 from edgesr.train.machine import CPU, Machine, out_of_memory_said
 from edgesr.train.pairs import Pair
 from edgesr.train.photos import Batch, Photos, degraded, draw_batch
 from edgesr.train.recipe import Recipe
 from edgesr.train.run_folder import append_log, claim, cut_log
 from edgesr.train.schedule import learning_rate
-from edgesr.train.state import State, begin, go_back, keep, norm_of_weights, resume, save, update_average
+from edgesr.train.state import State, begin, go_back, keep, resume, save
+from edgesr.train.step import Stepper
 from edgesr.train.teacher import Teacher, check_patch
 
 LOG_EVERY = 50
@@ -140,7 +140,7 @@ def _steps(
     asked: Callable[[], bool],
     machine: Machine,
 ) -> Iterator[Progress]:
-    losses, since = list[float](), time.perf_counter()
+    step, losses, since = Stepper(state, recipe, machine), list[float](), time.perf_counter()
 
     def report(loss: float, psnr: float | None, rolled_back: str | None = None) -> Progress:
         speed = len(losses) / (time.perf_counter() - since)
@@ -150,9 +150,10 @@ def _steps(
     while state.step < recipe.steps:
         state.whole = False
         try:
-            losses.append(_one_step(state, recipe, batches.at(state.step), machine))
+            losses.append(step(batches.at(state.step)))
         except Diverged as error:
             yield report(float("nan"), None, _rolled_back(state, recipe, error))
+            step.forget()
             losses, since = [], time.perf_counter()
             continue
         state.step += 1
@@ -180,33 +181,6 @@ def _rolled_back(state: State, recipe: Recipe, error: Diverged) -> str:
     at = state.step
     go_back(state)
     return f"{error.what} at step {at}: back to step {state.step} with half the learning rate"
-
-
-def _one_step(state: State, recipe: Recipe, batch: Batch, machine: Machine) -> float:
-    low, high = (part.to(machine.device, non_blocking=True).float() / 255 for part in (batch.low, batch.high))
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, state.step, state.rollbacks)
-    with torch.autocast(machine.device.type, torch.bfloat16, enabled=recipe.bf16):
-        output = state.call(low.to(memory_format=torch.channels_last))
-    kind = recipe.loss_at(state.step)
-    loss = loss_of(kind, output.float(), low, high, state.teacher, recipe.teacher_share or 0.0)
-    found = machine.mean(loss)
-    _check_finite("loss", found)
-    state.optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(state.network.parameters(), recipe.gradient_clip)
-    state.optimizer.step()
-    update_average(state, recipe.ema_decay)
-    # A gradient or the update itself can overflow although the loss did not; state.pt must never hold that.
-    _check_finite("weights' norm", norm_of_weights(state))
-    number = found.item()
-    state.trend = state.trend.after(kind, number)
-    return number
-
-
-def _check_finite(what: str, value: Tensor) -> None:
-    if not torch.isfinite(value):
-        raise Diverged(f"The {what} is {value.item()}")
 
 
 @torch.no_grad()

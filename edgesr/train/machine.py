@@ -22,13 +22,15 @@ PATIENCE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`rank` of `ranks` processes; `workers`: threads that draw patches, 0 for none; `compiled`: by torch.compile."""
+    """`rank` of `ranks` processes; `workers`: threads that draw patches, 0 for none; `compiled`: by torch.compile;
+    `layout` of weights and activations."""
 
     device: torch.device = CPU
     rank: int = 0
     ranks: int = 1
     workers: int = 0
     compiled: bool = False
+    layout: torch.memory_format = torch.channels_last
 
     @property
     def leads(self) -> bool:
@@ -127,6 +129,7 @@ def _device(name: DeviceName, local_rank: int) -> torch.device:
             f"Give torchrun --nproc-per-node {torch.cuda.device_count()}."
         )
     torch.cuda.set_device(local_rank)
+    torch.backends.cudnn.benchmark = True  # every step has the same sizes
     return torch.device("cuda", local_rank)
 
 

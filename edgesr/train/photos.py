@@ -38,6 +38,9 @@ class Batch:
     low: Tensor
     high: Tensor
 
+    def both(self) -> tuple[Tensor, Tensor]:
+        return self.low, self.high
+
 
 def load_photos(
     source: Path,

@@ -49,14 +49,29 @@ def begin(
         network.load_state_dict(network.state_dict() | start, strict=True)
     average.load_state_dict(network.state_dict())
     for module in (network, average):
-        module.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(machine.device, memory_format=machine.layout)  # type: ignore[call-overload]
         module.collapse_in_training()
     if teacher is not None:
         teacher.network.to(machine.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    state = State(network, average, machine.trained(network), optimizer, teacher)
+    state = State(network, average, machine.trained(network), _optimizer(network, recipe, machine.device), teacher)
     keep(state)
     return state
+
+
+def _optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    if device.type != "cuda":
+        return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    # what a recorded step reads has to lie on the device
+    rate = torch.tensor(recipe.learning_rate, device=device)
+    return torch.optim.Adam(network.parameters(), lr=rate, fused=True, capturable=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def keep(state: State) -> None:
@@ -114,18 +129,26 @@ def _restore(state: State, saved: dict[str, Any]) -> None:
     """`saved` may be of before trends and rollbacks."""
     state.network.load_state_dict(saved["network"])
     state.average.load_state_dict(saved["average"])
-    state.optimizer.load_state_dict(saved["optimizer"])
+    state.optimizer.load_state_dict(_for_this_device(saved["optimizer"], state.optimizer))
     state.step, state.best_psnr_db = int(saved["step"]), float(saved["best_psnr_db"])
     state.trend = Trend(**saved.get("trend", {}))
     state.rollbacks = int(saved.get("rollbacks", 0))
+
+
+def _for_this_device(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """How an optimizer computes is the machine's, its moments are the run's."""
+    groups = [
+        old | {name: now[name] for name in ("lr", "fused", "capturable")}
+        for old, now in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return {**saved, "param_groups": groups}
 
 
 @torch.no_grad()
 def update_average(state: State, decay: float) -> None:
     """Weights by an exponential mean; running statistics of the network, which are means themselves, as they are."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    for average, weights in zip(state.average.parameters(), state.network.parameters(), strict=True):
-        average.lerp_(weights, 1 - decay)
+    torch._foreach_lerp_([*state.average.parameters()], [*state.network.parameters()], 1 - decay)
     for kept, value in zip(state.average.buffers(), state.network.buffers(), strict=True):
         kept.copy_(value)
 
