@@ -5,6 +5,7 @@ docs/measure.py         -> docs/targets/MODEL.json
 docs/full_sizes.py      -> docs/full_sizes/MODEL.json
 docs/quality.py         -> docs/quality/MODEL.json
 docs/tiling.py          -> docs/tiling.json
+docs/device_runs.py     -> docs/runs/
 python docs/generate.py [--demo demo/report.json]
 """
 
@@ -21,6 +22,8 @@ from quality_page import quality_page, readme_block, recorded
 from records import ROOT
 from tables import cost_and_parity, fill, number, percent, ran_in, table
 
+from edgesr.bench.report import as_markdown
+from edgesr.bench.runs import load
 from edgesr.models.listing import rows
 from edgesr.report import MARKS
 
@@ -159,6 +162,7 @@ def main() -> None:
     rules = ROOT / "docs" / "bench.md"
     rules.write_text(bench_page.filled(rules.read_text()))
     text = fill(text, "int8", readme_block(recorded()))
+    text = fill(text, "runs", as_markdown(load([ROOT / "docs" / "runs"])).strip())
     if arguments.demo:
         text = fill(text, "demo", demo_block(json.loads(arguments.demo.read_text())))
     readme.write_text(text)

@@ -19,7 +19,7 @@ from edgesr.listener import Listener
 from edgesr.metrics import to_input
 from edgesr.runner import Array, Runner
 from edgesr.runner.contract import InputRule
-from edgesr.runner.onnxruntime import OnnxRuntimeRunner
+from edgesr.runner.onnxruntime import EXACT_PRODUCTS, OnnxRuntimeRunner
 from edgesr.runner.openvino import HINT, OpenVinoRunner, load_openvino, without_telemetry
 
 
@@ -136,10 +136,17 @@ def _onnxruntime(network: Network, options: Callable[[ModuleType], dict[str, Any
             quant_format=quantization.QuantFormat.QDQ,
             **options(quantization),
         )
-        session = runtime.InferenceSession(made.read_bytes(), providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(made.read_bytes(), sums_exactly(runtime), providers=["CPUExecutionProvider"])
     names = session.get_inputs()[0].name, session.get_outputs()[0].name
     facts = {"runtime": f"onnxruntime {runtime.__version__}", "precision": "QDQ as quantize_static wrote it"}
     return OnnxRuntimeRunner(network.scale, _rule(network), session, *names, facts)
+
+
+def sums_exactly(runtime: ModuleType) -> Any:
+    """As this kit's own artifacts are run on a CPU without VNNI."""
+    options = runtime.SessionOptions()
+    options.add_session_config_entry(EXACT_PRODUCTS, "1")
+    return options
 
 
 @dataclass(slots=True)

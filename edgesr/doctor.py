@@ -2,13 +2,12 @@
 
 import importlib.metadata
 import platform
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesr.bundles.tools import TOOLS, version_of
 from edgesr.models.files import cache_folder
+from edgesr.runner.cpu import processor
 from edgesr.runner.opening import RUNTIMES
 from edgesr.targets import TARGETS
 
@@ -99,16 +98,9 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> tuple[str, tuple[str, ...]]:
-    """Name and the instruction sets of FLAGS; only Linux tells both without running a program."""
-    file = Path("/proc/cpuinfo")
-    if sys.platform != "linux" or not file.exists():
-        return platform.processor() or "unknown", ()
-    lines = (line.partition(":") for line in file.read_text().splitlines())
-    entries = {name.strip(): value.strip() for name, _, value in lines}
-    present = entries.get("flags", entries.get("Features", "")).split()
-    return entries.get("model name", platform.processor() or "unknown"), tuple(
-        flag for flag in FLAGS if flag in present
-    )
+    """Name and the instruction sets of FLAGS."""
+    name, present = processor()
+    return name, tuple(flag for flag in FLAGS if flag in (present or ()))
 
 
 def report(diagnosis: Diagnosis) -> "Group":

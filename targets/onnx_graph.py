@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from edgesr.errors import ConversionError
 from edgesr.quantization.toolchain import stage
@@ -78,6 +78,27 @@ def check_weights_are_int8(model: ModelProto) -> None:
         stored = constants.get(weight.input[0]) if weight is not None else None
         if weight is None or weight.op_type != "DequantizeLinear" or stored is None or stored.dtype != np.int8:
             raise ConversionError("check", f"the weight of {conv.name} is not stored as int8")
+
+
+def with_own_zero_points(content: bytes) -> bytes:
+    """The same graph, in which each quantized weight has zero points that no other shares.
+
+    ONNX Runtime's exact kernels for CPUs without VNNI take unsigned weights; where two weights share zero points, it
+    fails while making those ("Attempt to replace the existing tensor", 1.31).
+    """
+    model = load(content)
+    known, used = {tensor.name: tensor for tensor in model.graph.initializer}, set[str]()
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in known:
+            continue
+        name = node.input[2]
+        if name in used:
+            own = TensorProto()
+            own.CopyFrom(known[name])
+            own.name = node.input[2] = f"{node.input[0]}_zero_point"
+            model.graph.initializer.append(own)
+        used.add(name)
+    return save(model)
 
 
 def readers(graph: GraphProto) -> dict[str, list[NodeProto]]:

@@ -13,6 +13,7 @@ from onnx import ModelProto
 from edgesr.errors import ConversionError
 from edgesr.extras import require
 from edgesr.quantization.toolchain import stage
+from edgesr.runner.cpu import products_saturate
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import INPUT_NAME, Conversion, tensor_specs, versions
 from edgesr.targets.export import with_size
@@ -29,6 +30,11 @@ RENAMED = re.compile(r"_token_\d+$")
 """ONNX Runtime renames a convolution that it turns into an integer one: `node_conv2d_3_token_13`."""
 
 FLOAT_STORAGE = "float16 weights and tensors; ONNX Runtime computes in float32 where a CPU has no float16 kernel"
+
+EXACT = (
+    "8-bit products saturate in ONNX Runtime's usual kernels on this CPU, which has no VNNI: edgesr runs the exact "
+    "ones (session.x64quantprecision). Set that option in your app too where it may meet such a CPU."
+)
 
 SAVED = (
     "model.ort is the same network for ONNX Runtime's mobile and minimal builds: its extended optimisations are done, "
@@ -88,6 +94,7 @@ def _notes(request: Request, share: float | None) -> tuple[str, ...]:
     return (
         f"ONNX Runtime runs {share:.0%} of the convolution work (multiply-accumulates) in integer kernels and the rest "
         "in float32 from int8 weights, measured on its own optimised graph on this CPU.",
+        *([EXACT] if products_saturate() else []),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesr.quantization.toolchain import stage
+from edgesr.runner.cpu import products_saturate
 from edgesr.runner.openvino import HINT, load_openvino, usable_hint
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import Conversion, tensor_specs, versions
@@ -24,6 +25,10 @@ HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "bf16", "int8": "bf16"}
 """How to compute what is not integer. bf16, since x86 has no fast float16; where a CPU lacks it the runner takes f32.
 For int8 it made the network 1.3 to 1.7 times faster for 0.02 dB (2026.4); Source.exact_rest takes f32 instead."""
 
+EXACT = (
+    "8-bit products saturate in OpenVINO's integer kernels on this CPU, which has no VNNI: edgesr computes the same "
+    "values in float here (LP_TRANSFORMS_MODE off), no faster than fp32."
+)
 
 MADE_UP = re.compile(r"[A-Z][A-Za-z]*_\d+")
 """Names that OpenVINO gives to layers of its own, with a counter of this process."""
@@ -85,6 +90,7 @@ def _notes(request: Request, layers: list[Layer], hint: str) -> tuple[str, ...]:
         first = (
             f"OpenVINO runs {integer_share(layers):.0%} of the convolution work (multiply-accumulates) in integer "
             f"kernels and what is not integer in {hint}, measured on its own execution graph on this CPU.",
+            *([EXACT] if products_saturate() else []),
         )
     return (*first, _by_precision(layers))
 

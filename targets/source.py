@@ -202,7 +202,9 @@ class Source:
         from edgesr.targets import onnx_graph
         from edgesr.targets.export import to_onnx
 
-        content = self._stored("quantized.onnx", lambda: to_onnx(self.quantized, self.size))
+        content = self._stored(
+            "quantized.onnx", lambda: onnx_graph.with_own_zero_points(to_onnx(self.quantized, self.size))
+        )
         onnx_graph.check_weights_are_int8(onnx_graph.load(content))
         return content
 

@@ -22,6 +22,7 @@ from edgesr.planned import plan  # noqa: E402
 from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.settings import EFFORTS, Settings  # noqa: E402
+from edgesr.runner.onnxruntime import EXACT_PRODUCTS  # noqa: E402
 from edgesr.runner.openvino import HINT  # noqa: E402
 from edgesr.verify import Limit, check_limit, lost  # noqa: E402
 
@@ -293,6 +294,7 @@ def test_the_fast_mode_of_onnxruntime_loses_nothing(quantized: tuple[Session, An
         for level in (levels.ORT_ENABLE_ALL, levels.ORT_DISABLE_ALL):
             options = onnxruntime.SessionOptions()
             options.graph_optimization_level = level
+            options.add_session_config_entry(EXACT_PRODUCTS, "1")
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             outputs.append(session.run(None, {"image": x})[0])
         errors.append([float(np.mean((output - exact) ** 2)) for output in outputs])

@@ -16,6 +16,7 @@ from edgesr.models import plainusr  # noqa: E402
 from edgesr.quantization import calibration  # noqa: E402
 from edgesr.quantization.ranges import ActivationObserver  # noqa: E402
 from edgesr.quantization.scheme import Scheme  # noqa: E402
+from edgesr.runner.onnxruntime import EXACT_PRODUCTS  # noqa: E402
 from edgesr.targets import onnx_graph  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
 
@@ -236,6 +237,7 @@ def test_fast_mode_of_onnxruntime_equals_its_unoptimised_mode(placement: str) ->
     for level in (runtime.GraphOptimizationLevel.ORT_ENABLE_ALL, runtime.GraphOptimizationLevel.ORT_DISABLE_ALL):
         options = runtime.SessionOptions()
         options.graph_optimization_level, options.intra_op_num_threads = level, 1
+        options.add_session_config_entry(EXACT_PRODUCTS, "1")
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         psnr.append(10 * np.log10(1 / np.mean((session.run(None, {"image": x})[0] - exact) ** 2)))
     assert psnr[0] == pytest.approx(psnr[1], abs=0.1), "PSNR against float, dB: fast, unoptimised"
@@ -268,7 +270,9 @@ def test_a_channel_that_is_its_bias_alone_fits_the_accumulator() -> None:
     source = Source(network, name="dead", scale=2, min_side_px=1, calibration=crops)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     x = PHOTOS[0].transpose(2, 0, 1)[None].astype(np.float32) / 255
-    session = runtime.InferenceSession(source.quantized_onnx, providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.add_session_config_entry(EXACT_PRODUCTS, "1")
+    session = runtime.InferenceSession(source.quantized_onnx, options, providers=["CPUExecutionProvider"])
     exact = network(torch.from_numpy(x)).detach().numpy()
     assert np.abs(session.run(None, {"image": x})[0] - exact).max() < 0.03
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

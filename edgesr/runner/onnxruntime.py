@@ -8,9 +8,13 @@ import numpy as np
 from edgesr.errors import ArtifactError
 from edgesr.extras import require
 from edgesr.runner.contract import Array, InputRule
+from edgesr.runner.cpu import products_saturate
 from edgesr.runner.manifest import Contents
 
 SEVERITY_ERROR = 3
+
+EXACT_PRODUCTS = "session.x64quantprecision"
+"""Unsigned weights instead of signed ones, whose kernels sum in 32 bits (1.31: where a weight is beyond -64..63)."""
 
 PRECISIONS = {
     "fp32": "float32",
@@ -43,10 +47,13 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
     runtime = require("onnxruntime", "onnxruntime")
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    facts = {
-        "runtime": f"onnxruntime {runtime.__version__}",
-        "precision": PRECISIONS.get(contents.precision, contents.precision),
-    }
+    precision = PRECISIONS.get(contents.precision, contents.precision)
+    if contents.precision == "int8" and products_saturate():
+        options.add_session_config_entry(EXACT_PRODUCTS, "1")
+        precision += (
+            "; by its exact, slower kernels, since 8-bit products would saturate on this CPU, which has no VNNI"
+        )
+    facts = {"runtime": f"onnxruntime {runtime.__version__}", "precision": precision}
     return open_session(runtime, options, contents, threads, facts)
 
 

@@ -11,10 +11,13 @@ import numpy as np
 from edgesr.errors import ArtifactError
 from edgesr.extras import require
 from edgesr.runner.contract import Array, InputRule
+from edgesr.runner.cpu import products_saturate
 from edgesr.runner.manifest import Contents
 
 TELEMETRY = "openvino_telemetry"
 HINT = "INFERENCE_PRECISION_HINT"
+INTEGER_KERNELS = "LP_TRANSFORMS_MODE"
+"""OpenVINO has no exact 8-bit kernels for a CPU without VNNI; without these it computes the same values in float."""
 NEEDED_CAPABILITY = {"f32": "FP32", "bf16": "BF16"}
 """Precision hint -> what the CPU must report to have it; anything else in a manifest is refused."""
 
@@ -66,6 +69,9 @@ def open_contents(contents: Contents, threads: int) -> OpenVinoRunner:
         raise ArtifactError(f"{contents.main} has no .bin file beside it in the manifest.")
     hint = usable_hint(core, contents.options.get(HINT, "f32"))
     config = {HINT: hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    exact = contents.precision == "int8" and products_saturate()
+    if exact:
+        config[INTEGER_KERNELS] = False
     try:
         blob = openvino.Tensor(np.frombuffer(weights, dtype=np.uint8))
         compiled = core.compile_model(core.read_model(contents.files[contents.main], blob), "CPU", config)
@@ -73,7 +79,7 @@ def open_contents(contents: Contents, threads: int) -> OpenVinoRunner:
         raise ArtifactError(f"OpenVINO {openvino.__version__} cannot load {contents.main}: {error}") from error
     _check_names(compiled, contents)
     return OpenVinoRunner(
-        contents.scale, contents.accepts, compiled.create_infer_request(), _facts(openvino, compiled, contents)
+        contents.scale, contents.accepts, compiled.create_infer_request(), _facts(openvino, compiled, contents, exact)
     )
 
 
@@ -85,13 +91,17 @@ def usable_hint(core: Any, wanted: str) -> str:
     return wanted if NEEDED_CAPABILITY[wanted] in capabilities else "f32"
 
 
-def _facts(openvino: ModuleType, compiled: Any, contents: Contents) -> dict[str, str]:
+def _facts(openvino: ModuleType, compiled: Any, contents: Contents, exact: bool) -> dict[str, str]:
     used = compiled.get_property(HINT).to_string()
     wanted = contents.options.get(HINT, "f32")
     precision = used if used == wanted else f"{used} (this CPU has no {wanted})"
+    if exact:
+        precision = f"int8 grids, computed in {precision}: 8-bit products would saturate on this CPU, which has no VNNI"
+    elif contents.precision == "int8":
+        precision = f"int8 convolutions, the rest {precision}"
     return {
         "runtime": f"openvino {openvino.__version__}",
-        "precision": f"int8 convolutions, the rest {precision}" if contents.precision == "int8" else precision,
+        "precision": precision,
         "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
     }
 

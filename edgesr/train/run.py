@@ -80,6 +80,7 @@ def train_model(
         return {}
     write_whole(folder / WEIGHTS, lambda temporary: temporary.write_bytes(to_bytes(state)), ADVICE)
     card = _card(spec, recipe, photos, folder, sets, listener)
+    card["device"] = machine.device.type
     card |= ({} if begin is None else begin.facts()) | ({} if teacher is None else teacher.facts())
     write_whole(folder / CARD, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n"), ADVICE)
     missing = draw_curve(folder, spec.key)

@@ -1,0 +1,96 @@
+"""Measures the artifacts in README's tables of devices: on this machine and on the emulated arm64 board of the tests.
+
+python docs/device_runs.py --data ../shared/data/eval [--only host|emulated] writes docs/runs/, whose lines
+docs/generate.py makes tables of. The board needs root, debootstrap and qemu (tests/emulated); each artifact that was
+measured is kept, so it can be interrupted. Crops of the images stay in the folder for scratch.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from records import ROOT
+
+from edgesr.devices.ssh import CONFIG_VARIABLE
+
+RUNS = ROOT / "docs" / "runs"
+SCRATCH = ROOT / "runs" / "devices"
+ON_HOST = dict.fromkeys(("bsrn-s", "plainusr-t", "plainusr-m"), ("onnxruntime", "openvino", "tflite", "executorch"))
+ON_BOARD = {"bsrn-s": ("onnxruntime", "tflite"), "plainusr-t": ("onnxruntime", "openvino", "tflite")}
+RUNTIMES = ("onnxruntime", "openvino", "litert")
+SIZE = "180x320"
+
+
+def edgesr(*words: str | Path) -> None:
+    command = [sys.executable, "-m", "edgesr.cli", *map(str, words)]
+    print("$ edgesr", *words, flush=True)
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def converted(models: dict[str, Sequence[str]]) -> list[Path]:
+    """Artifacts of the weights and recipes in the package."""
+    found = []
+    for model, targets in models.items():
+        wanted = [f"--target={target}" for target in targets]
+        size = ["--size", SIZE] if "executorch" in targets else []
+        edgesr("convert", model, *wanted, "-p", "fp32", "-p", "int8", *size, "-o", SCRATCH / "artifacts")
+        for target in targets:
+            found += sorted((SCRATCH / "artifacts").glob(f"{model}_x4_{target}_*"))
+    return list(dict.fromkeys(found))
+
+
+def measured(name: str, artifacts: list[Path], *options: str | Path) -> None:
+    """`edgesr bench`, of which the lines alone are kept."""
+    out = SCRATCH / name
+    edgesr("bench", *artifacts, *options, "-o", out)
+    (RUNS / name).mkdir(parents=True, exist_ok=True)
+    for file in sorted(out.glob("*.jsonl")):
+        shutil.copyfile(file, RUNS / name / file.name)
+
+
+@contextmanager
+def board() -> Iterator[None]:
+    """The emulated board, as `ssh:board` for the commands within."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from emulated import arm64_root
+    from loopback_sshd import client_config, free_port, make_client
+
+    lacks = arm64_root.missing()
+    if lacks is not None:
+        sys.exit(f"The emulated board needs {lacks}.")
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        make_client(folder)
+        with arm64_root.serve((folder / "client.pub").read_text(), port) as running:
+            os.environ[CONFIG_VARIABLE] = str(client_config(folder, port, running.host_key, "root"))
+            yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="image sets: SET/HR, SET/LRx4")
+    parser.add_argument("--only", choices=("host", "emulated"))
+    arguments = parser.parse_args()
+    data = arguments.data.resolve()
+    with tempfile.TemporaryDirectory() as name:
+        few = Path(name)
+        (few / "Set5").symlink_to(data / "Set5")
+        if arguments.only != "emulated":
+            artifacts = converted(ON_HOST)
+            measured("host", artifacts, "--threads", "1", "--profile", "smoke", "--size", SIZE, "--data", few)
+        if arguments.only != "host":
+            artifacts = converted(ON_BOARD)
+            with board():
+                edgesr("device", "setup", "ssh:board", *(f"--runtime={runtime}" for runtime in RUNTIMES))
+                options = ("--device", "ssh:board", "--threads", "1", "--profile", "smoke", "--size", "48x64")
+                measured("emulated", artifacts, *options, "--data", few)
+
+
+if __name__ == "__main__":
+    main()
