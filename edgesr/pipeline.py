@@ -92,14 +92,14 @@ class Session:
         scale: int | None = None,
         *,
         weights: Path | None = None,
-        calib: Path | None = None,
+        calib: Path | datasets.CalibrationImages | None = None,
         data: Path | None = None,
         int8: bool = False,
         recipe: Path | None = None,
         timeout_s: float = TIMEOUT_S,
         listener: Listener | None = None,
     ) -> None:
-        """`calib`: folder of low-resolution images for INT8 ranges; `data`: folder of image sets to verify on;
+        """`calib`: low-resolution images for INT8 ranges, or their folder; `data`: folder of image sets to verify on;
         `int8`: whether any precision on integers will be asked for; `recipe`: what `edgesr quantize` wrote, taken for
         INT8 instead; `timeout_s`: for one conversion, quantization or proof.
 
@@ -321,8 +321,11 @@ class Session:
 
         return load_for(path, self.spec.name, self.spec.scale, self.loaded.provenance.sha256)
 
-    def _calibration_images(self, calib: Path | None) -> datasets.CalibrationImages:
-        found = datasets.calibration_images(calib, self.spec.scale)
+    def _calibration_images(self, calib: Path | datasets.CalibrationImages | None) -> datasets.CalibrationImages:
+        if isinstance(calib, datasets.CalibrationImages):
+            found = calib
+        else:
+            found = datasets.calibration_images(calib, self.spec.scale)
         if found.generated:
             self.listener.say(
                 "No calibration images given: INT8 comes from the recipe that the weights in the package bring, or "

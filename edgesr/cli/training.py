@@ -190,8 +190,10 @@ def qat(
     from edgesr.qat.run import make_start, measured, read_start, train_recipe
     from edgesr.qat.settings import Settings
     from edgesr.quantization.recipe import save
-    from edgesr.train.machine import machine, with_threads
+    from edgesr.train.machine import check_alone, machine, with_threads
+    from edgesr.train.run import say_skipped
 
+    check_alone("qat")
     if out.suffix != ".json":
         raise UsageError(f"A recipe is a .json file; found -o {out}. Give, for example, -o {out.with_suffix('.json')}")
     place = photos or high
@@ -220,8 +222,9 @@ def qat(
 
         read = low_photos if photos else made_from_high
         found = read(place, spec.scale, patch, told)
+        say_skipped(found.skipped, terminal)
         if recipe is None:
-            begin = make_start(spec, weights, place, terminal, split_last=split_last)
+            begin = make_start(spec, weights, found, terminal, split_last=split_last)
         else:
             begin = read_start(spec, weights, recipe, terminal)
         made = train_recipe(begin, settings, found, folder, terminal, here, stop=stop)

@@ -56,13 +56,22 @@ class Lesson:
     settings: Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """`values`: of the student, averaged. `steps`: after how many."""
+
+    values: dict[str, Tensor]
+    steps: int
+
+
 def learn(
     lesson: Lesson, folder: Path, on_progress: Callable[[Progress], None], machine: Machine, *, stop: bool = False
-) -> dict[str, Tensor]:
-    """Begin, or go on with, the run in `folder`; the averaged values of the student.
+) -> Learned:
+    """Begin, or go on with, the run in `folder`.
 
     `stop`: take what the run has reached, without another step. Ctrl-C loses nothing. Raises TrainingError if `folder`
-    holds another run, if memory runs out or if the run diverges in spite of its rollbacks, OutputError.
+    holds another run or is to stop before its first step, if memory runs out or if the run diverges in spite of its
+    rollbacks, OutputError.
     """
     settings = lesson.settings
     claim(folder, settings, lesson.photos.fingerprint)
@@ -71,7 +80,9 @@ def learn(
         resume(state, folder)
         if not stop:
             _run(state, lesson, folder, on_progress, machine)
-    return state.average
+    if not state.step:
+        raise TrainingError(f"The run in {folder} has saved no step yet, so there is no recipe. Leave --stop out.")
+    return Learned(state.average, state.step)
 
 
 def _run(state: State, lesson: Lesson, folder: Path, on_progress: Callable[[Progress], None], machine: Machine) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from edgesr.datasets import CalibrationImages, spread
 from edgesr.errors import UsageError
 from edgesr.listener import Listener
 from edgesr.models.registry import ModelSpec
 from edgesr.models.weights import Loaded, load
-from edgesr.qat.loop import Lesson, Progress, learn
+from edgesr.qat.loop import Learned, Lesson, Progress, learn
 from edgesr.qat.photos import LowPhotos
 from edgesr.qat.settings import Settings
 from edgesr.quantization import recipe as recipes
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 METHOD = "quantization-aware training: learned steps (LSQ), distillation from the float network"
 MEASURED_IN = ("onnxruntime", "openvino")
+MOST_CALIBRATED = 64
+SPLIT_WORK = 0.05
+"""Most work that the start may add for two grids of what a convolution writes: enough for PlainUSR's image, whose one
+grid of 8 bits from its head to its tail is coarser than the pixels of smooth photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +52,21 @@ def read_start(spec: ModelSpec, weights: Path | None, recipe: Path, listener: Li
 
 
 def make_start(
-    spec: ModelSpec, weights: Path | None, calib: Path, listener: Listener, *, split_last: bool = False
+    spec: ModelSpec, weights: Path | None, photos: LowPhotos, listener: Listener, *, split_last: bool = False
 ) -> Start:
     """With ranges alone, every convolution on integers; made in seconds and kept in the cache.
 
     `split_last`: two grids for what the last convolutions read (edgesr.quantization.range_split), for more work.
+    Raises DataError for fewer than four photos, Unsupported for a network that cannot be quantized.
     """
     from edgesr.pipeline import Session
     from edgesr.quantization.settings import Settings as Effort
 
+    chosen = tuple(spread(photos.train, MOST_CALIBRATED))
+    calib = CalibrationImages(chosen, f"{len(chosen)} of {photos.source}", generated=False)
     session = Session(spec.name, spec.scale, weights=weights, calib=calib, int8=True, listener=listener)
-    return Start(session.loaded, session.recipe_of_effort(Effort(float_work=0.0, split_last=split_last)))
+    effort = Effort(float_work=0.0, split_last=split_last, split_work=SPLIT_WORK)
+    return Start(session.loaded, session.recipe_of_effort(effort))
 
 
 def train_recipe(
@@ -92,8 +101,8 @@ def train_recipe(
     )
     lesson = Lesson(student, teacher, photos, settings)
     with _exact_products():
-        values = learn(lesson, folder, _reporter(settings, listener), machine, stop=stop)
-    return _finished(student.recipe_of(values), start, settings, photos, network)
+        learned = learn(lesson, folder, _reporter(settings, listener), machine, stop=stop)
+    return _finished(student, learned, start, settings, photos, network)
 
 
 @contextmanager
@@ -116,21 +125,31 @@ def _at_patch(loaded: Loaded, patch_px: int) -> nn.Module:
     return network.eval()
 
 
-def _finished(learned: Recipe, start: Start, settings: Settings, photos: LowPhotos, network: nn.Module) -> Recipe:
+def _finished(
+    student: Student, learned: Learned, start: Start, settings: Settings, photos: LowPhotos, network: nn.Module
+) -> Recipe:
     """With biases as integer kernels add them, and where it comes from."""
     from edgesr.quantization.recipe_graph import with_rounded_biases
 
     example = torch.zeros(1, 3, settings.patch_px, settings.patch_px)
-    found = with_rounded_biases(learned, network, example, None)
+    found = with_rounded_biases(student.recipe_of(learned.values), network, example, None)
     facts = replace(
         found.facts,
-        settings={"method": METHOD, "fit": settings.to_json(), "start": dict(start.recipe.facts.settings)},
+        settings={
+            "method": METHOD,
+            "fit": settings.to_json(),
+            "steps_done": learned.steps,
+            "start": dict(start.recipe.facts.settings),
+        },
         calibration={
             "source": photos.source,
-            "crops": settings.steps * settings.batch,
+            "crops": learned.steps * settings.batch,
             "fingerprint": photos.fingerprint,
         },
-        notes=(*start.recipe.facts.notes, f"{METHOD}; {settings.steps} steps of {settings.batch} crops"),
+        notes=(
+            *start.recipe.facts.notes,
+            f"{METHOD}; {learned.steps} of {settings.steps} steps of {settings.batch} crops",
+        ),
         seconds=None,
     )
     return Recipe(facts, found.tensors)

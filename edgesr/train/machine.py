@@ -90,6 +90,15 @@ def with_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def check_alone(command: str) -> None:
+    """Raise UsageError in one of several processes of `torchrun`."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    if ranks > 1:
+        raise UsageError(
+            f"edgesr {command} runs in one process, and torchrun started {ranks}. Start it without torchrun."
+        )
+
+
 @contextmanager
 def machine(name: DeviceName, workers: int, compiled: bool) -> Iterator[Machine]:
     """This process, joined with the others of `torchrun` where it started them.
