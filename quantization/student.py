@@ -161,8 +161,14 @@ class Student(fx.Interpreter):
 
     def groups(self) -> Iterator[dict[str, Any]]:
         """Of parameters, for an optimizer, each with the `kind` that has a rate of its own."""
-        for kind in ("weight", "bias", "log_step", "zero_point"):
-            yield {"params": [self.values[name] for name in self.values if name.endswith(f".{kind}")], "kind": kind}
+        kinds: dict[str, list[Tensor]] = {}
+        for name, value in self.values.items():
+            owner, kind = name.rsplit(".", 1)
+            if owner in self.grids and kind == "log_step":
+                kind = "grid_log_step"
+            kinds.setdefault(kind, []).append(value)
+        for kind, params in kinds.items():
+            yield {"params": params, "kind": kind}
 
     @torch.no_grad()
     def clip(self) -> None:
