@@ -34,7 +34,7 @@ class TargetState:
 
 @dataclass(frozen=True, slots=True)
 class ToolState:
-    """A program that `edgesr bundle` builds apps with; `version` is None if it is not there."""
+    """A program that `edgesr bundle` builds apps with; `version` is None if it is missing, "there" if it tells none."""
 
     name: str
     version: str | None

@@ -5,73 +5,26 @@ The app is a small stand-in, put where a built one would lie; tests/test_web_app
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from small_bundles import artifact, builder_words, content, stand_in_app
 
-from edgesr.artifact import Manifest, WeightsEntry, file_entries, write_manifest
+from edgesr.artifact import write_manifest
 from edgesr.bundles import PLATFORMS, bundle, tools, web_build
 from edgesr.cli import main
 from edgesr.errors import ArtifactError, BundleError, MissingTool, OutputError, UnknownName, Unsupported
-from edgesr.types import Precision, Request, TensorSpec
+from edgesr.types import Request
 
 ROOT = Path(__file__).parents[1]
-RUNTIMES = {
-    "onnxruntime": {"now": ["ort.mjs", "ort.wasm"], "later": ["ort.gpu.wasm"]},
-    "tflite": {"now": ["litert.js"], "later": ["litert_one.js"]},
-}
 
 
 @pytest.fixture(autouse=True)
 def app() -> Path:
     """What the build would have left in the cache."""
-    place = web_build.build_folder()
-    for name in (
-        "index.html",
-        "sw.js",
-        "app/page.js",
-        "app/onnx_worker.js",
-        "app/litert_worker.js",
-        "noble-hashes.LICENSE",
-    ):
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text(name)
-    for runtime in RUNTIMES.values():
-        for name in (*runtime["now"], *runtime["later"]):
-            (place / "runtime").mkdir(exist_ok=True)
-            (place / "runtime" / name).write_text(name)
-    versions = {"onnxruntime-web": "1.2.3", "@litertjs/core": "4.5.6"}
-    (place / "build.json").write_text(json.dumps({"runtimes": RUNTIMES, "versions": versions}))
-    return place
-
-
-def artifact(folder: Path, target: str = "onnxruntime", precision: Precision = "int8", weights: str = "user") -> Path:
-    request = Request("bsrn-s", 4, target, precision, ((64, 64),) if target == "tflite" else ())
-    place = folder / request.slug
-    place.mkdir(parents=True)
-    main_file = "model.tflite" if target == "tflite" else "model.onnx"
-    (place / main_file).write_bytes(request.slug.encode())
-    if target == "onnxruntime":
-        (place / "model.ort").write_bytes(b"for mobile builds")
-    manifest = Manifest(
-        slug=request.slug,
-        request=request,
-        scale=4,
-        main=main_file,
-        files=file_entries(place),
-        inputs=(TensorSpec("image", (1, 3, "height", "width"), "float32"),),
-        outputs=(TensorSpec("upscaled", (1, 3, "4*height", "4*width"), "float32"),),
-        min_side_px=15,
-        halo_px=32,
-        peak_bytes_per_px=3264,
-        weights=WeightsEntry(weights, "w.pth", "1" * 64),
-        toolchain={},
-    )
-    write_manifest(place, manifest)
-    return place
+    return stand_in_app()
 
 
 def changed(place: Path, **changes: object) -> Path:
@@ -79,10 +32,6 @@ def changed(place: Path, **changes: object) -> Path:
 
     write_manifest(place, replace(read_manifest(place), **changes))  # type: ignore[arg-type]
     return place
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ------------------------------------------------------------------------------------------------- what is in it
@@ -152,7 +101,7 @@ def test_the_same_artifacts_give_the_same_bytes_wherever_they_lie(tmp_path: Path
 
 def test_nothing_of_the_builder_is_inside(tmp_path: Path) -> None:
     bundle([artifact(tmp_path)], "web", tmp_path / "out")
-    words = [str(tmp_path), str(Path.home()), str(ROOT), os.uname().nodename, str(web_build.build_folder().parent)]
+    words = builder_words(tmp_path, web_build.build_folder().parent)
     for name, body in content(tmp_path / "out").items():
         assert [word for word in words if word.encode() in body] == [], name
 

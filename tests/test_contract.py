@@ -29,7 +29,7 @@ from edgesr.verify import Limit, check_limit, lost  # noqa: E402
 MODEL = "plainusr-t"
 PINNED = {"plainusr-t": 0.048, "plainusr-m": 0.040}
 """What they lost on the mean of Set5, Set14 and DIV2K crops (official weights) when this was written, dB."""
-PINNED_SHIPPED = {"bsrn-s": 0.032, "plainusr-t": 0.020}
+PINNED_SHIPPED = {"bsrn-s": 0.044, "plainusr-m": 0.039, "plainusr-t": 0.033}
 """The same of the recipes in the package, for the weights in the package."""
 MARGIN_DB = 0.03
 

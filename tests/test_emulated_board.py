@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from emulated import arm64_root
 from loopback_sshd import client_config, free_port, make_client
+from PIL import Image
 
 pytest.importorskip("torch", reason="needs edgesr[export]")
 
+from edgesr.bundles import bundle
+from edgesr.bundles.options import Options
 from edgesr.devices import Device, connect, thermal
 from edgesr.devices.setup import RUNTIMES, Installed, Wanted, clean, installed, set_up
 from edgesr.devices.ssh import CONFIG_VARIABLE
@@ -137,6 +140,31 @@ def test_the_int8_artifact_computes_there_what_it_computes_here(
 
 def db(upscaled: Array, photo: np.ndarray) -> float:
     return psnr_db(to_uint8(upscaled[0].transpose(1, 2, 0)), photo, "paper-y", SCALE)
+
+
+def test_a_bundle_installs_itself_without_a_network_and_upscales_as_here(
+    device: Device, artifacts: Path, photo: np.ndarray, tmp_path: Path
+) -> None:
+    place = "edgesr-bundle"
+    folder = next(artifacts.glob(f"{MODEL}_x{SCALE}_onnxruntime_int8_*"))
+    bundle([folder], "rpi", tmp_path / "out", options=Options(offline=True, python="3.11"))
+    Image.fromarray(photo).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
+    device.push(tmp_path / "out" / "edgesr-rpi.tar", f"{place}/edgesr-rpi.tar")
+    device.push(tmp_path / "photo.png", f"{place}/photo.png")
+    program = 'cd -- "$1" && tar xf edgesr-rpi.tar && edgesr-rpi/install.sh && edgesr-rpi/upscale photo.png'
+    offline = ["env", "PIP_NO_INDEX=1", "sh", "-c", program, "edgesr", place]
+    done = device.run(offline, timeout_s=500)
+    assert done.code == 0, done.stdout + done.stderr_tail
+    assert f"{folder.name}: onnxruntime " in done.stdout
+    device.pull(f"{place}/photo_x{SCALE}.png", tmp_path / "there.png")
+    device.run(["rm", "-r", place], timeout_s=60)
+    low = np.asarray(Image.open(tmp_path / "photo.png"))
+    ours = to_uint8(open_artifact(folder, threads=1)(to_input(low))[0].transpose(1, 2, 0))
+    theirs = np.asarray(Image.open(tmp_path / "there.png"))
+    here_db, there_db = (psnr_db(found, photo, "paper-y", SCALE) for found in (ours, theirs))
+    off = np.abs(ours.astype(int) - theirs).max()
+    print(f"bundle: {there_db:.3f} dB, here {here_db:.3f} dB, at most {off}/255 apart")
+    assert abs(there_db - here_db) < SAME_DB
 
 
 def test_a_second_setup_does_nothing_and_clean_leaves_nothing(

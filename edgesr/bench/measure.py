@@ -84,7 +84,14 @@ class Plan:
 def measure(
     item: Item, site: Site, plan: Plan, crops: Crops, shots: Sequence[Shot], runs: Path, listener: Listener
 ) -> Summary:
-    """Measure what is not in `runs` yet and return all of it.
+    """Measure what is not in `runs` yet and return all of it, summed up. Arguments and errors: as `measured`."""
+    return summarise(measured(item, site, plan, crops, shots, runs, listener)[1])
+
+
+def measured(
+    item: Item, site: Site, plan: Plan, crops: Crops, shots: Sequence[Shot], runs: Path, listener: Listener
+) -> tuple[Path, Sequence[Record]]:
+    """Measure what is not in `runs` yet; the file and all that it holds.
 
     `shots`: images for quality, empty for none. Raises DeviceError, ConnectionLost, ArtifactError, OutputError; what
     was measured before is kept, and the failure is written down.
@@ -101,7 +108,7 @@ def measure(
         run.step("quality", lambda: run.quality(shots))
     if not isinstance(run.records[-1], End):
         run.append(End())
-    return summarise(run.records)
+    return file, run.records
 
 
 def _start(item: Item, site: Site, plan: Plan, crops: Crops) -> Start:

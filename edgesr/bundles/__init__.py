@@ -7,13 +7,15 @@ The same artifacts give the same bytes, whoever makes them and where.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from edgesr.artifact import building
-from edgesr.bundles import web
+from edgesr.bundles import android, android_studio, board, ios, web
 from edgesr.bundles.contents import Packed, read_packed
-from edgesr.errors import OutputError, UnknownName, Unsupported
+from edgesr.bundles.options import Options
+from edgesr.errors import OutputError, UnknownName, Unsupported, UsageError
 from edgesr.listener import Listener, Silent
 
 DEFAULT_MAX_MB = 500.0
@@ -25,14 +27,28 @@ _BYTES_PER_MB = 1_000_000
 @dataclass(frozen=True, slots=True)
 class Platform:
     """`targets`: whose artifacts it runs. `prepare` builds the app, which may take a while, and returns what writes
-    the bundle: (artifacts, folder) to nothing. `marker`: a file that every bundle of it has."""
+    the bundle: (artifacts, options, listener) to (folder) to nothing. `marker`: a file that every bundle of it has.
+    `options`: names of those that it takes."""
 
     targets: tuple[str, ...]
-    prepare: Callable[[Sequence[Packed], Listener], Callable[[Path], None]]
+    prepare: Callable[[Sequence[Packed], Options, Listener], Callable[[Path], None]]
     marker: str
+    options: frozenset[str] = frozenset()
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"web": Platform(web.TARGETS, web.prepare, web.MARKER)})
+_BOARD = frozenset({"offline", "wheels", "python"})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {
+        "web": Platform(web.TARGETS, web.prepare, web.MARKER),
+        "android": Platform(android.TARGETS, android.prepare, android.MARKER, frozenset({"keystore", "key_alias"})),
+        "android-studio": Platform(android_studio.TARGETS, android_studio.prepare, android_studio.MARKER),
+        "ios": Platform(ios.TARGETS, ios.prepare, ios.MARKER),
+        **{
+            kind.name: Platform(kind.targets, partial(board.prepare, kind), board.marker(kind), _BOARD)
+            for kind in (board.RPI, board.JETSON)
+        },
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +67,24 @@ def bundle(
     platform: str,
     out: Path,
     *,
+    options: Options | None = None,
     max_mb: float = DEFAULT_MAX_MB,
     listener: Listener | None = None,
 ) -> Bundled:
     """Make `out`, the app of `platform` with `artifacts`; an older bundle there is replaced.
 
-    Raises UnknownName, Unsupported (an artifact that the platform does not run, two with one name, more than `max_mb`),
-    ArtifactError (damaged), MissingTool, BundleError (the app cannot be built), OutputError.
+    Raises UnknownName, UsageError (an option of another platform), Unsupported (an artifact that the platform does not
+    run, two with one name, more than `max_mb`), ArtifactError (damaged), MissingTool, BundleError (the app cannot be
+    built), OutputError.
     """
     if platform not in PLATFORMS:
         raise UnknownName("platform", platform, PLATFORMS)
-    kind = PLATFORMS[platform]
+    kind, options = PLATFORMS[platform], options or Options()
+    _check_options(platform, options)
     packed = [read_packed(folder, platform, kind.targets) for folder in artifacts]
     _check_names(packed)
     _check_place(out, kind.marker)
-    write = kind.prepare(packed, listener or Silent())
+    write = kind.prepare(packed, options, listener or Silent())
     with building(out) as folder:
         write(folder)
         files = [path for path in folder.rglob("*") if path.is_file()]
@@ -76,6 +95,13 @@ def bundle(
                 f"artifact out, or raise the limit: --max-mb {size // _BYTES_PER_MB + 1}."
             )
     return Bundled(platform, str(out), tuple(item.manifest.slug for item in packed), len(files), size)
+
+
+def _check_options(platform: str, options: Options) -> None:
+    foreign = sorted(options.given() - PLATFORMS[platform].options)
+    if foreign:
+        takers = [name for name, kind in PLATFORMS.items() if foreign[0] in kind.options]
+        raise UsageError(f"--{foreign[0].replace('_', '-')} is for {' and '.join(takers)}, not for {platform}.")
 
 
 def _check_names(packed: Sequence[Packed]) -> None:

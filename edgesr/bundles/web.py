@@ -15,6 +15,7 @@ from edgesr import __version__
 from edgesr.artifact import MANIFEST, file_sha256
 from edgesr.bundles import notices, web_build
 from edgesr.bundles.contents import Packed
+from edgesr.bundles.options import Options
 from edgesr.listener import Listener
 
 TARGETS = ("onnxruntime", "tflite")
@@ -45,14 +46,19 @@ Licences and notices, those of the model included: `www/NOTICE.txt`.
 """
 
 
-def prepare(packed: Sequence[Packed], listener: Listener) -> Callable[[Path], None]:
+def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> Callable[[Path], None]:
     """Build the app; the result writes the bundle into an empty folder."""
     app = web_build.built(listener)
     return lambda folder: _write(packed, app, folder)
 
 
 def _write(packed: Sequence[Packed], app: Path, folder: Path) -> None:
-    www = folder / "www"
+    write_site(packed, app, folder / "www")
+    _write_text(folder / "README.md", _readme(packed))
+
+
+def write_site(packed: Sequence[Packed], app: Path, www: Path) -> None:
+    """The static site into `www`. `app`: what web_build.built gave."""
     build = json.loads((app / web_build.DONE).read_text("utf-8"))
     targets = {item.manifest.request.target for item in packed}
     _copy_app(app, www, targets, build["runtimes"])
@@ -65,7 +71,6 @@ def _write(packed: Sequence[Packed], app: Path, folder: Path) -> None:
     )
     _write_text(www / "NOTICE.txt", notice)
     _write_text(www / "precache.js", _precache(www, packed, build["runtimes"]))
-    _write_text(folder / "README.md", _readme(packed))
 
 
 def _copy_app(app: Path, www: Path, targets: set[str], runtimes: Mapping[str, Any]) -> None:

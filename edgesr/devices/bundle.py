@@ -12,7 +12,13 @@ import edgesr
 
 PACKAGE = "edgesr.runner"
 THIRD_PARTY: Mapping[str, str] = MappingProxyType(
-    {"numpy": "numpy>=1.26,<3", "PIL": "pillow>=11,<14", "psutil": "psutil>=6,<8"}
+    {
+        "numpy": "numpy>=1.26,<3",
+        "PIL": "pillow>=11,<14",
+        "psutil": "psutil>=6,<8",
+        "pydantic": "pydantic>=2.8,<3",
+        "waitress": "waitress>=3,<4",
+    }
 )
 """What a module that travels may import besides the standard library and its runtime -> the requirement for pip."""
 EPOCH = (2020, 1, 1, 0, 0, 0)
@@ -32,10 +38,10 @@ class Bundle:
         return f"edgesr_runner-{edgesr.__version__}+{self.digest}-py3-none-any.whl"
 
 
-def runner_bundle() -> Bundle:
-    """Every module of `edgesr.runner`, and what these import of `edgesr`."""
+def runner_bundle(*more: str) -> Bundle:
+    """Every module of `edgesr.runner` and of the packages `more`, and what these import of `edgesr`."""
     root = Path(edgesr.__file__).parent.parent
-    waiting = [name for name in _modules(root, root / PACKAGE.replace(".", "/"))]
+    waiting = [name for package in (PACKAGE, *more) for name in _modules(root, root / package.replace(".", "/"))]
     files: dict[str, bytes] = {}
     imported: set[str] = set()
     while waiting:

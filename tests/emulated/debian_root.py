@@ -27,16 +27,19 @@ exec chroot "$place" "$@"
 
 @dataclass(frozen=True)
 class Root:
-    """Which packages of which Debian; `folder`: where they are unpacked."""
+    """Which packages of which Debian; `folder`: where they are unpacked, with `purpose` in its name."""
 
     suite: str
     arch: str
     packages: tuple[str, ...]
+    purpose: str = ""
 
     @property
     def folder(self) -> Path:
         default = Path(os.environ.get("HOME", "/root")) / ".cache" / "edgesr-tests"
-        return Path(os.environ.get("EDGESR_EMULATED_ROOT", default)) / f"{self.suite}-{self.arch}"
+        return Path(os.environ.get("EDGESR_EMULATED_ROOT", default)) / "-".join(
+            filter(None, (self.suite, self.arch, self.purpose))
+        )
 
 
 def missing(*programs: str) -> str | None:

@@ -1,5 +1,7 @@
 /** The service worker: offline use, and the headers without which there are no threads. */
 
+import { shell } from "./shell";
+
 const RELOADED = "edgesr reloaded for isolation";
 
 /** Registers it; reloads the page once where that gives cross-origin isolation. False: the page is being reloaded.
@@ -7,6 +9,10 @@ const RELOADED = "edgesr reloaded for isolation";
  * `offline` is called when everything is kept on the device. A service worker that is refused or cannot keep its files
  * (no room, private window) costs offline use and perhaps threads, never the page. */
 export async function startServiceWorker(offline: () => void): Promise<boolean> {
+  if (shell() !== undefined) {
+    offline(); // all files are in the app
+    return true;
+  }
   if (!("serviceWorker" in navigator)) return true; // plain http, or switched off
   const working = register().then((isWorking) => {
     if (isWorking) offline();

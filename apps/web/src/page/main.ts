@@ -264,7 +264,7 @@ class Page {
     button("share").addEventListener("click", () => void this.save(share));
     button("bench-run").addEventListener("click", () => void this.benchmark());
     button("bench-export").addEventListener("click", () => {
-      if (this.exported !== null) download(this.exported);
+      if (this.exported !== null) download(this.exported).catch((thrown: unknown) => this.report(thrown));
     });
   }
 

@@ -6,6 +6,7 @@ import type { Photo } from "../core/pixels";
 import type { EngineFacts } from "../work/protocol";
 import type { Model } from "./bundle";
 import type { PhotoClient } from "./clients";
+import { handOver, shell } from "./shell";
 
 export type Format = "png" | "jpeg" | "webp";
 const SUFFIX: Record<Format, string> = { png: "png", jpeg: "jpg", webp: "webp" };
@@ -38,7 +39,9 @@ export async function resultFile(result: Result, format: Format, keepsExif: bool
   return new File([reply.file], `${stem}_x${manifest.scale}.${SUFFIX[format]}`, { type: reply.file.type });
 }
 
-export function download(file: File): void {
+export async function download(file: File): Promise<void> {
+  const app = shell();
+  if (app !== undefined) return handOver(file, app, "save");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = file.name;
@@ -47,6 +50,8 @@ export function download(file: File): void {
 }
 
 export async function share(file: File): Promise<void> {
+  const app = shell();
+  if (app !== undefined) return handOver(file, app, "share");
   try {
     await navigator.share({ files: [file], title: file.name });
   } catch (error) {
@@ -56,6 +61,7 @@ export async function share(file: File): Promise<void> {
 }
 
 export function canShare(): boolean {
+  if (shell() !== undefined) return true;
   const file = new File([new Uint8Array(1)], "photo.png", { type: "image/png" });
   return navigator.canShare?.({ files: [file] }) ?? false;
 }

@@ -1,0 +1,6 @@
+plugins { `java-library` }
+
+java {
+    sourceCompatibility = JavaVersion.VERSION_11
+    targetCompatibility = JavaVersion.VERSION_11
+}

@@ -1,0 +1,10 @@
+import SwiftUI
+
+@main
+struct EdgeSRApp: App {
+    @State private var work = Work()
+
+    var body: some Scene {
+        WindowGroup { ContentView(work: work) }
+    }
+}

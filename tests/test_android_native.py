@@ -1,0 +1,206 @@
+"""The project for Android Studio: its logic on a JVM against cases of the Python code, its Kotlin read by a parser.
+
+Nothing is built with Gradle: there is no Android SDK here.
+"""
+
+import copy
+import json
+import random
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ios_cases
+import numpy as np
+import pytest
+from browser import program
+from small_bundles import artifact, builder_words, content
+
+from edgesr.bench.records import Closed, End, Opened, Samples, Start, read
+from edgesr.bundles import bundle
+from edgesr.errors import Unsupported
+from edgesr.tiling import tile_for_budget
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ROOT / "apps" / "android" / "native"
+KOTLIN = sorted(path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.kt"))
+MANIFEST = copy.deepcopy(ios_cases.MANIFEST)
+MANIFEST["request"]["target"] = "onnxruntime"
+MANIFEST["main"] = "model.onnx"
+MANIFEST["files"][0]["name"] = "model.onnx"
+Ask = Callable[[Sequence[Sequence[object]]], list[str]]
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Lines of words to the answers of the app's own code."""
+    javac, java = program("javac"), program("java")
+    out = tmp_path_factory.mktemp("classes")
+    files = [*sorted((SOURCES / "core").rglob("*.java")), ROOT / "tests" / "java" / "CoreCheck.java"]
+    made = subprocess.run([javac, "-Xlint:all", "-Werror", "--release", "11", "-d", out, *files], capture_output=True)
+    assert made.returncode == 0, made.stderr.decode()
+
+    def asked(lines: Sequence[Sequence[object]]) -> list[str]:
+        text = "".join("\x1f".join(map(str, line)) + "\n" for line in lines)
+        command = [java, "-Xshare:auto", "-cp", str(out), "org.edgesr.core.CoreCheck"]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8", timeout=60)
+        assert done.returncode == 0, done.stderr
+        answers = done.stdout.splitlines()
+        assert len(answers) == len(lines)
+        return answers
+
+    return asked
+
+
+def encoded(value: Any) -> list[object]:
+    """For CoreCheck.value."""
+    if isinstance(value, dict):
+        return ["{", len(value), *(word for key, each in value.items() for word in (key, *encoded(each)))]
+    if isinstance(value, list | tuple):
+        return ["[", len(value), *(word for each in value for word in encoded(each))]
+    if isinstance(value, str):
+        return ["s", value]
+    return ["z"] if value is None else ["n", value]
+
+
+def test_plans_are_those_of_the_python_code(ask: Ask) -> None:
+    cases = ios_cases.cases()["tiling"]
+    keys = ("height", "width", "haloPx", "minSidePx", "multiplePx", "scale")
+    answers = ask([("plan", *(one[key] for key in keys), *one["tile"]) for one in cases])
+    for one, answer in zip(cases, answers, strict=True):
+        expected = one["boxes"] and " ".join(str(number) for box in one["boxes"] for number in box)
+        assert answer.startswith("refused ARTIFACT") if expected is None else answer == expected, one
+
+
+def test_tiles_for_a_budget_are_those_of_the_python_code(ask: Ask) -> None:
+    rng = random.Random(0)
+    lines, expected = [], []
+    for _ in range(200):
+        height, width, halo, least = (
+            rng.randint(1, 900),
+            rng.randint(1, 1300),
+            rng.choice([0, 9, 32]),
+            rng.choice([1, 15]),
+        )
+        bytes_px, budget = rng.choice([500, 2380, 3264, 40000]), rng.choice([1, 20, 200])
+        lines.append(("budget", height, width, halo, least, 1, bytes_px, budget))
+        try:
+            rule = {"halo_px": halo, "min_side_px": least}
+            tile = tile_for_budget(height, width, bytes_per_pixel=bytes_px, budget_mb=budget, **rule)
+            expected.append("null" if tile is None else f"{tile[0]}x{tile[1]}")
+        except Unsupported:
+            expected.append("refused")
+    answers = [answer.partition(" ")[0] for answer in ask(lines)]
+    assert answers == expected
+    assert {"null", "refused"} < set(expected)
+
+
+def test_pixels_are_those_of_the_python_code(ask: Ask) -> None:
+    cases = ios_cases.cases()["pixels"]
+
+    def argb(rgba: Sequence[int]) -> np.ndarray:
+        r, g, b, a = np.asarray(rgba, np.uint32).reshape(-1, 4).T
+        packed: np.ndarray = a << 24 | r << 16 | g << 8 | b
+        return packed
+
+    lines = [
+        ("pixels", one["width"], one["height"], *argb(one["rgba"]), one["haloPx"], 1, 1, *one["tile"]) for one in cases
+    ]
+    for one, answer in zip(cases, ask(lines), strict=True):
+        found = np.array(answer.split(), np.uint32)
+        expected = argb(one["expected"])
+        for shift in (24, 16, 8, 0):
+            off = np.abs((found >> shift & 255).astype(int) - (expected >> shift & 255))
+            assert off.max() <= 1, one["name"]
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "goes_on", "said"),
+    [
+        ("0.5", 192, "on", "16x16"),
+        ("0.5", 192, "off", "stopped"),
+        ("NaN", 192, "on", "refused OUTPUT The network returned NaN"),
+        ("Infinity", 192, "on", "refused OUTPUT The network returned NaN or infinity"),
+        ("0", 192, "on", "refused OUTPUT The network returned a black image"),
+        ("0.5", 191, "on", "refused ARTIFACT The model gave 191 numbers, not 192"),
+    ],
+)
+def test_what_must_not_be_shown_is_refused(ask: Ask, value: str, count: int, goes_on: str, said: str) -> None:
+    assert ask([("output", value, count, goes_on)])[0].startswith(said)
+
+
+def test_the_manifest_is_read_and_what_is_wrong_is_named(ask: Ask) -> None:
+    wrong = [
+        ("request.target", ["request", "target"], "coreml") if field == "request.target" else (field, path, value)
+        for field, path, value in ios_cases._WRONG
+        if value != []  # any size is good here
+    ]
+    manifests = [MANIFEST]
+    for _, path, value in wrong:
+        one = copy.deepcopy(MANIFEST)
+        place: Any = one
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        manifests.append(one)
+    answers = ask([("manifest", *encoded(one)) for one in manifests])
+    assert answers[0] == f"{MANIFEST['slug']} [64x64, 96x128] 96x128 model.onnx"
+    for (field, _, value), answer in zip(wrong, answers[1:], strict=True):
+        assert answer.startswith(f"refused ARTIFACT This model cannot be used: in its manifest.json, {field}"), value
+
+
+def test_records_are_the_kit_s_own(ask: Ask, tmp_path: Path) -> None:
+    lines = ask([("records", *encoded(MANIFEST))])[0].split("\x1f")
+    (tmp_path / "run.jsonl").write_text("\n".join(lines) + "\n")
+    records = read(tmp_path / "run.jsonl")
+    assert [type(record) for record in records] == [Start, *[Opened, Samples, Closed] * 2, End]
+
+
+@pytest.mark.parametrize("name", KOTLIN)
+def test_sources_are_kotlin(name: str) -> None:
+    tree_sitter = pytest.importorskip("tree_sitter", reason="needs edgesr[dev]")
+    import tree_sitter_kotlin
+
+    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_kotlin.language()))
+    source = (SOURCES / name).read_bytes()
+    assert not parser.parse(source).root_node.has_error
+    assert parser.parse(source + b"\nfun (").root_node.has_error
+
+
+def test_what_the_code_names_is_in_the_layout_and_nothing_is_permitted() -> None:
+    main = SOURCES / "app" / "src" / "main"
+    layout = ElementTree.parse(main / "res" / "layout" / "main.xml")
+    key = "{http://schemas.android.com/apk/res/android}id"
+    known = {node.get(key, "").removeprefix("@+id/") for node in layout.iter() if node.get(key)}
+    code = "".join((SOURCES / name).read_text() for name in KOTLIN)
+    used = {part.split(")")[0].split(",")[0].split(".")[0] for part in code.split("R.id.")[1:]}
+    assert used == known
+    manifest = ElementTree.parse(main / "AndroidManifest.xml").getroot()
+    assert manifest.find("uses-permission") is None
+    for file in SOURCES.rglob("*.xml"):
+        ElementTree.parse(file)
+
+
+def test_the_project_is_whole_reproducible_and_says_what_was_not_done(tmp_path: Path) -> None:
+    place = artifact(tmp_path / "a")
+    bundle([place], "android-studio", tmp_path / "out")
+    bundle([artifact(tmp_path / "b" / "c")], "android-studio", tmp_path / "again")
+    found = content(tmp_path / "out")
+    assert found == content(tmp_path / "again")
+    base = f"app/src/main/assets/models/{place.name}"
+    assert found[f"{base}/model.onnx"] == (place / "model.onnx").read_bytes()
+    assert found[f"{base}/manifest.json"] == (place / "manifest.json").read_bytes()
+    sources = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*") if path.is_file()}
+    assert sources <= found.keys()
+    readme = found["README.md"].decode()
+    assert all(f"\n{step}. " in readme for step in (1, 2, 3))
+    assert "nothing of it was built with Gradle" in readme
+    assert "MIT License" in found["NOTICE.txt"].decode()
+    assert b"@VERSION@" not in b"".join(found.values())
+    for word in builder_words(tmp_path):
+        assert [name for name, body in found.items() if word.encode() in body] == []
+    with pytest.raises(Unsupported, match=r"tflite, which android-studio does not run"):
+        bundle([artifact(tmp_path, "tflite")], "android-studio", tmp_path / "other")
+    assert json.loads(found[f"{base}/manifest.json"])["schema"] == 1
