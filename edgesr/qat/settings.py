@@ -6,8 +6,8 @@ from edgesr.errors import UsageError
 from edgesr.train.recipe import Saved
 
 RATE_OF = {"weight": 1.0, "bias": 1.0, "log_step": 0.05, "grid_log_step": 0.25, "zero_point": 5.0}
-"""What the learning rate is multiplied by, for each kind of what is learned. Grids of activations are fast: what a range
-of calibration crops cuts off on other photos costs more than all roundings, and it may have to grow a lot."""
+"""What the learning rate is multiplied by, for each kind of what is learned. Grids of activations are fast: what a
+range of calibration crops cuts off on other photos costs more than all roundings, and it may have to grow a lot."""
 _AT_LEAST = {
     **dict.fromkeys(("scale", "steps", "batch", "save_every", "validate_every"), 1),
     **dict.fromkeys(("seed", "warmup_steps", "max_rollbacks"), 0),
