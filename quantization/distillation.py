@@ -19,6 +19,10 @@ SLACK = 0.05
 """Outputs are compared within [-0.05, 1.05]: what is beyond cannot be seen."""
 GAINS = (1.5, 8.0)
 """Of contrast where it is stretched: from harsh light to line art."""
+COLOUR_GAINS = (1.0, 8.0)
+"""Of the difference of a channel from grey."""
+MOST_TINT = 160.0
+"""In 8-bit levels, added to a channel of a colourful crop."""
 LEAST_CONTRAST = 0.2
 """Of what a crop has, where it is faded."""
 SMALLEST_DETAIL = 5e-5
@@ -40,12 +44,18 @@ def weighted_error(output: Tensor, wanted: Tensor, low: Tensor) -> Tensor:
     return 100 * (error * weight).mean()
 
 
-def batch(photos: Sequence[Pixels], fit: Fit, step: int) -> Tensor:
-    """The crops of one step: random, turned and mirrored, float32 (batch, 3, side, side) in [0, 1]."""
+def batch(photos: Sequence[Pixels], fit: Fit, step: int, colourful_part: float = 0.0) -> Tensor:
+    """The crops of one step: random, turned and mirrored, float32 (batch, 3, side, side) in [0, 1].
+
+    `colourful_part`: of them that get colours stronger than most photos have.
+    """
     random = np.random.default_rng((fit.seed, step))
     side_px = min(fit.side_px, *(min(photo.shape[:2]) for photo in photos))
     chosen = [photos[index] for index in random.integers(len(photos), size=fit.batch)]
-    return torch.cat([to_tensor(_crop(photo, side_px, fit, random)) for photo in chosen])
+    crops = [_crop(photo, side_px, fit, random) for photo in chosen]
+    if colourful_part:
+        crops = [colourful(crop, random) if random.random() < colourful_part else crop for crop in crops]
+    return torch.cat([to_tensor(crop) for crop in crops])
 
 
 def _crop(photo: Pixels, side_px: int, fit: Fit, random: np.random.Generator) -> Pixels:
@@ -66,6 +76,18 @@ def stretched(crop: Pixels, random: np.random.Generator) -> Pixels:
     gain = math.exp(random.uniform(math.log(GAINS[0]), math.log(GAINS[1])))
     values = np.clip((crop.astype(np.float32) - level) * gain + level + shift, 0, 255)
     pixels: Pixels = (255 - values if random.random() < 0.3 else values).round().astype(np.uint8)
+    return pixels
+
+
+def colourful(crop: Pixels, random: np.random.Generator) -> Pixels:
+    """Purer colours than most photos have, often beyond what a channel holds, the channels in random order: what leaves
+    a network's first convolutions for pure cyan or magenta is far outside of what other photos show."""
+    gain = math.exp(random.uniform(math.log(COLOUR_GAINS[0]), math.log(COLOUR_GAINS[1])))
+    values = crop.astype(np.float32)
+    grey = values.mean(2, keepdims=True)
+    tint = random.uniform(-MOST_TINT, MOST_TINT, size=3)
+    values = grey + (values - grey) * gain + tint - tint.mean()
+    pixels: Pixels = values.clip(0, 255).round().astype(np.uint8)[:, :, random.permutation(3)]
     return pixels
 
 

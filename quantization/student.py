@@ -100,7 +100,8 @@ class Student(fx.Interpreter):
             self.values[f"{name}.log_step"] = torch.zeros_like(step)
         else:
             step = (weight.abs().max() / FLOAT_LEVELS).clamp(min=LEAST_STEP)
-            self.values[f"{name}.weight"] = weight / step
+            self.begun[f"{name}.weight"] = weight
+            self.values[f"{name}.weight"] = torch.zeros_like(weight)
         self.units[f"{name}.weight"] = step
         if f"{name}.bias" in tensors:
             unit = torch.tensor(layer.writes.step) if layer.writes is not None else step.max() * FLOAT_LEVELS / 10
@@ -135,11 +136,15 @@ class Student(fx.Interpreter):
         weight, unit = self.values[f"{name}.weight"], self.units[f"{name}.weight"]
         if plan.integer:
             step = self.values[f"{name}.log_step"].exp()
-            weight = RoundedWeight.apply(weight, step, self.weight_levels)  # type: ignore[no-untyped-call]
-        return weight * unit, self._bias(f"{name}.bias", self.values)
+            weight = RoundedWeight.apply(weight, step, self.weight_levels) * unit  # type: ignore[no-untyped-call]
+        else:
+            weight = self._moved(f"{name}.weight", self.values)
+        bias = self._moved(f"{name}.bias", self.values) if f"{name}.bias" in self.values else None
+        return weight, bias
 
-    def _bias(self, name: str, values: Mapping[str, Tensor]) -> Tensor | None:
-        return self.begun[name] + values[name] * self.units[name] if name in values else None
+    def _moved(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
+        """What is not rounded: exactly what it began with until it moves."""
+        return self.begun[name] + values[name] * self.units[name]
 
     def _step(self, grid: str, values: Mapping[str, Tensor]) -> Tensor:
         return values[f"{grid}.log_step"].exp() * self.units[grid]
@@ -199,9 +204,9 @@ class Student(fx.Interpreter):
             found[f"{name}.weight"] = levels.to(torch.int8)
             found[f"{name}.step"] = (step * unit).flatten()
         else:
-            found[f"{name}.weight"] = weight * unit
-        bias = self._bias(f"{name}.bias", known)
-        return found if bias is None else found | {f"{name}.bias": bias}
+            found[f"{name}.weight"] = self._moved(f"{name}.weight", known)
+        bias = f"{name}.bias"
+        return found | {bias: self._moved(bias, known)} if bias in known else found
 
     def _grid(self, name: str, known: Mapping[str, Tensor]) -> Grid:
         zero_point = known[f"{name}.zero_point"].round().clamp(0, LEVELS)

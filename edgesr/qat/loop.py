@@ -29,6 +29,8 @@ CHECK_EVERY = 10
 """Steps between two looks at what the device found: a look waits for it."""
 LOG_EVERY = 50
 HELD_OUT_BATCHES = 4
+COLOURFUL = 0.15
+"""Part of the crops with purer colours than photos have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _run(state: State, lesson: Lesson, folder: Path, on_progress: Callable[[Prog
     fit = Fit(batch=settings.batch, side_px=settings.patch_px, seed=settings.seed)
 
     def draw(step: int) -> Tensor:
-        low = batch(lesson.photos.train, fit, step)
+        low = batch(lesson.photos.train, fit, step, COLOURFUL)
         return low.pin_memory() if machine.device.type == "cuda" else low
 
     with asked_to_stop() as asked, Batches(draw, settings.steps, machine.workers, settings.batch) as batches:
