@@ -31,7 +31,7 @@ from edgesr.qat import run as qat_run  # noqa: E402
 from edgesr.qat.loop import Progress  # noqa: E402
 from edgesr.qat.photos import LowPhotos, low_photos, made_from_high  # noqa: E402
 from edgesr.qat.run import Start, read_start, train_recipe  # noqa: E402
-from edgesr.qat.settings import Settings  # noqa: E402
+from edgesr.qat.settings import RATE_OF, Settings  # noqa: E402
 from edgesr.quantization import calibration  # noqa: E402
 from edgesr.quantization.recipe import Recipe, recipe_of, save  # noqa: E402
 from edgesr.quantization.recipe_float import unrounded  # noqa: E402
@@ -205,7 +205,7 @@ def test_all_that_is_rounded_learns(found: Callable[[str], Recipe]) -> None:
     still = [name for name, value in student.values.items() if value.grad is None or not value.grad.any()]
     # a zero point moves what is cut off alone
     assert [name for name in still if not name.endswith(".zero_point")] == []
-    assert {group["kind"] for group in student.groups()} == loop.RATE_OF.keys()
+    assert {group["kind"] for group in student.groups()} == RATE_OF.keys()
     assert sum(len(group["params"]) for group in student.groups()) == len(student.values)
 
 
