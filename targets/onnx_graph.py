@@ -101,9 +101,10 @@ def with_own_zero_points(content: bytes) -> bytes:
                 own.input[position] = _copy(graph, known[node.input[position]], f"{node.input[0]}_{number}_{position}")
             reader.input[list(reader.input).index(node.output[0])] = own.output[0]
             nodes.append(own)
-        if weight and node.input[2] in used:
-            node.input[2] = _copy(graph, known[node.input[2]], f"{node.input[0]}_zero_point")
-        used.update(node.input[2:] if weight else ())
+        for position in (0, 2) if weight else ():
+            if node.input[position] in used:
+                node.input[position] = _copy(graph, known[node.input[position]], f"{node.output[0]}_{position}")
+            used.add(node.input[position])
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)

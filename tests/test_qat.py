@@ -295,7 +295,7 @@ def test_an_interrupted_run_ends_with_the_same_recipe(
 
 
 def test_a_killed_run_leaves_a_good_state_and_ends_with_the_same_recipe(
-    start: Start, whole: tuple[bytes, bytes], photos: LowPhotos, folder: Path, tmp_path: Path
+    start: Start, whole: tuple[bytes, bytes], photos: LowPhotos, folder: Path, weights: Path, tmp_path: Path
 ) -> None:
     """SIGKILL of a real process at a random place after its first saved state."""
     place = tmp_path / "run"
@@ -310,7 +310,7 @@ photos = test_qat.low_photos(Path(sys.argv[3]), 4, 32, lambda done, total: None)
 torch.save = lambda *given, save=torch.save: (save(*given), print("saved", flush=True), time.sleep(0.1))
 test_qat.trained(start, photos, Path(sys.argv[4]))
 """
-    paths = [str(found) for found in (start.loaded.provenance.file, tmp_path / "start.json", folder, place)]
+    paths = [str(found) for found in (weights, tmp_path / "start.json", folder, place)]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *paths],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
