@@ -18,7 +18,7 @@ from typing import Any
 import bench_page
 import full_sizes_page
 import tiling_page
-from quality_page import quality_page, readme_block, recorded
+from quality_page import QAT, quality_page, readme_block, recorded
 from records import ROOT
 from tables import cost_and_parity, fill, number, percent, ran_in, table
 
@@ -157,7 +157,7 @@ def main() -> None:
     text = fill(readme.read_text(), "models", models_block())
     record = measured()
     (ROOT / "docs" / "targets.md").write_text(targets_page(record, full_sizes_page.recorded()))
-    (ROOT / "docs" / "quality.md").write_text(quality_page(recorded()))
+    (ROOT / "docs" / "quality.md").write_text(quality_page(recorded(), recorded(QAT)))
     (ROOT / "docs" / "tiling.md").write_text(tiling_page.tiling_page(tiling_page.recorded()))
     rules = ROOT / "docs" / "bench.md"
     rules.write_text(bench_page.filled(rules.read_text()))

@@ -4,8 +4,11 @@ edgesr quantize MODEL -o RECIPES/MODEL.json --calib CALIB --data DATA --max-drop
 
 python docs/quality.py --recipes RECIPES --calib CALIB --data DATA [--model bsrn-s ...] [--only nncf ...]
 
-Writes docs/quality/MODEL.json (docs/quality.md shows it); networks without a recipe are skipped. Goes on where it was
-interrupted; rows of another recipe or other photos are measured anew, and with `--again` those that are there already.
+With `--qat` the recipes are those of `edgesr qat`, measured in ONNX Runtime and OpenVINO.
+
+Writes docs/quality/MODEL.json (docs/qat/MODEL.json for `--qat`; docs/quality.md shows both); networks without a recipe
+are skipped. Goes on where it was interrupted; rows of another recipe or other photos are measured anew, and with
+`--again` those that are there already.
 """
 
 import importlib.metadata
@@ -19,7 +22,7 @@ from typing import Any
 import click
 import flat
 import peers
-from quality_page import BARS
+from quality_page import BARS, QAT, SHOWN
 from records import MODELS, ROOT, RUN_HERE, SCALE, machine, read, write
 
 from edgesr import datasets, isolation
@@ -82,15 +85,20 @@ class Photos:
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), default=MODELS)
 @click.option("--only", multiple=True, type=click.Choice(NAMES), default=NAMES, help="Targets and peers.")
 @click.option("--again", is_flag=True)
-def main(recipes: Path, calib: Path, data: Path, models: tuple[str, ...], only: tuple[str, ...], again: bool) -> None:
+@click.option("--qat", is_flag=True, help="RECIPES are of 'edgesr qat'.")
+def main(
+    recipes: Path, calib: Path, data: Path, models: tuple[str, ...], only: tuple[str, ...], again: bool, qat: bool
+) -> None:
+    records = QAT if qat else RECORDS
+    only = tuple(name for name in only if name in SHOWN) if qat else only
     with Terminal() as terminal:
         try:
             photos = calibration_photos(calib)
             for model in models:
                 recipe = recipes / f"{model}.json"
                 if recipe.is_file():
-                    missing = [name for name in only if again or not done(read(RECORDS, model), name, recipe, photos)]
-                    measure(model, recipe, photos, data, missing, terminal)
+                    missing = [name for name in only if again or not done(read(records, model), name, recipe, photos)]
+                    measure(model, recipe, photos, data, missing, terminal, records)
                 else:
                     terminal.say(f"{model}: skipped, no {recipe}. Make it with: edgesr quantize {model} -o {recipe}")
         except EdgesrError as error:
@@ -108,8 +116,10 @@ def done(rows: dict[str, Any], name: str, recipe: Path, photos: Photos) -> bool:
     return name in rows and (rows[name]["status"], rows[name]["made_from"]) == ("done", wanted)
 
 
-def measure(model: str, recipe: Path, photos: Photos, data: Path, names: Sequence[str], terminal: Terminal) -> None:
-    """Measure the rows `names` of one network; each is written as soon as it is there."""
+def measure(
+    model: str, recipe: Path, photos: Photos, data: Path, names: Sequence[str], terminal: Terminal, records: Path
+) -> None:
+    """Measure the rows `names` of one network; each is written to the folder `records` as soon as it is there."""
     if not names:
         terminal.say(f"{model}: nothing left to measure.")
         return
@@ -117,8 +127,8 @@ def measure(model: str, recipe: Path, photos: Photos, data: Path, names: Sequenc
     for name in names:
         start = time.perf_counter()
         record = run_peer(session, name, photos) if name in peers.PEERS else run_target(session, name, recipe)
-        rows = read(RECORDS, model) | {name: asdict(record)}
-        write(RECORDS, model, rows, NAMES)
+        rows = read(records, model) | {name: asdict(record)}
+        write(records, model, rows, NAMES)
         terminal.say(f"{model} {name}: {said(record)} ({time.perf_counter() - start:.0f} s)")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from flat import BORDER_PX
@@ -22,17 +23,20 @@ TITLES = {"nncf": "NNCF", "nncf-mixed": "NNCF, mixed", "ort": "ORT", "ort-advise
 SHOWN = ("onnxruntime", "openvino")
 """Runtimes that README.md shows."""
 
+QAT = ROOT / "docs" / "qat"
+"""Records of recipes that were trained (edgesr qat)."""
+
 Rows = Mapping[str, Mapping[str, Any]]
 """The records of one network, by target or peer."""
 
 
-def recorded() -> dict[str, Rows]:
-    """Every network of docs/quality/, in the order of the registry."""
-    found = {model: read(ROOT / "docs" / "quality", model) for model in MODELS}
+def recorded(folder: Path = ROOT / "docs" / "quality") -> dict[str, Rows]:
+    """Every network of `folder`, in the order of the registry."""
+    found = {model: read(folder, model) for model in MODELS}
     return {model: rows for model, rows in found.items() if rows}
 
 
-def quality_page(records: Mapping[str, Rows]) -> str:
+def quality_page(records: Mapping[str, Rows], trained: Mapping[str, Rows]) -> str:
     everything = [row for rows in records.values() for row in rows.values()]
     facts = {
         "machines": "; ".join(distinct(row["machine"] for row in everything)),
@@ -46,7 +50,8 @@ def quality_page(records: Mapping[str, Rows]) -> str:
     missing = [f"`{model}`" for model in MODELS if model not in records]
     sections = [f"## {model} x4\n\n{model_table(rows)}" for model, rows in records.items()]
     unmeasured = [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    return "\n\n".join([INTRODUCTION.format(**facts), overview(records), *unmeasured, *sections]) + "\n"
+    learned = [trained_section(records, trained)] if trained else []
+    return "\n\n".join([INTRODUCTION.format(**facts), overview(records), *unmeasured, *learned, *sections]) + "\n"
 
 
 INTRODUCTION = """# What INT8 loses in every runtime
@@ -76,6 +81,43 @@ same images to judge, and ran in the runtime's default mode:
 
 They search for less: a recipe takes more time and keeps a few convolutions in float (named below). The figures show
 what the tools' own settings cost on these networks, not what a search for better ones could get out of the tools."""
+
+
+def trained_section(records: Mapping[str, Rows], trained: Mapping[str, Rows]) -> str:
+    """Float, post-training quantization and training for INT8, a line per network, way and runtime."""
+    sets = distinct(
+        found["name"] for rows in trained.values() for row in rows.values() for found in (row["proof"] or {})["sets"]
+    )
+    lines = []
+    for model, rows in trained.items():
+        quality = proof_of(next(iter(rows.values()))).sets
+        lines.append([f"`{model}`", "float32", "torch", *(f"{each.psnr_fp32_db:.3f}" for each in quality), "", "", ""])
+        lines += [
+            [f"`{model}`", way, ran_in(name, proof_of(row).runtime), *trained_cells(row)]
+            for name in SHOWN
+            for way, row in (("PTQ", records.get(model, {}).get(name)), ("QAT", rows.get(name)))
+            if row is not None and row["proof"]
+        ]
+    return f"{TRAINED}\n\n{table(['x4', 'way', 'ran in', *sets, 'mean', 'worst', 'INT8'], lines, right=3)}"
+
+
+TRAINED = """## Trained for INT8
+
+`edgesr qat` (docs/qat.md) beside post-training quantization; the recipes of `--qat` are its own:
+
+```
+python docs/quality.py --qat --recipes RECIPES --calib CALIB --data DATA
+```
+
+Luma PSNR in dB of float32, below it how many dB less each recipe has in the runtime named; `mean`: over the sets;
+`worst`: on the worst image of any; `INT8`: part of the convolutions' multiply-accumulates on integers."""
+
+
+def trained_cells(row: Mapping[str, Any]) -> list[str]:
+    found = proof_of(row)
+    mean_db, worst_db = lost(found)
+    drops = [f"{quality.psnr_drop_db:+.3f}" for quality in found.sets]
+    return [*drops, f"{mean_db:+.3f}", f"{worst_db:+.2f}", percent(row["recipe_int8_macs"])]
 
 
 def readme_block(records: Mapping[str, Rows]) -> str:

@@ -1,9 +1,10 @@
 """Image sets: found in their official layouts, or the small ones that are always there."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from edgesr.extras import require
 from edgesr.resize import downscale
 
 Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
 GENERATED_SEED = 20220510
 SAMPLE_PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 """Photos that come with scikit-image."""
@@ -102,12 +104,22 @@ def calibration_images(folder: Path | None, scale: int, most: int = 64) -> Calib
     if folder is None:
         pictures = [downscale(picture, 2) for picture in generated_pictures(8, 256)]
         return CalibrationImages(tuple(pictures), "generated pictures", generated=True)
-    place = _official_low_resolution(folder, scale) or folder
-    files = images_in(place)
-    chosen = [files[index] for index in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
+    place = low_resolution_folder(folder, scale)
+    chosen = spread(images_in(place), most)
     return CalibrationImages(
         tuple(read_rgb(file) for file in chosen), f"{len(chosen)} images of {place.name}", generated=False
     )
+
+
+def spread(sequence: Sequence[T], most: int) -> list[T]:
+    """At most `most` of them, evenly."""
+    return [sequence[index] for index in np.linspace(0, len(sequence) - 1, min(most, len(sequence))).astype(int)]
+
+
+def low_resolution_folder(folder: Path, scale: int) -> Path:
+    """DIV2K's low-resolution images at `scale` under `folder`, or `folder` itself. Raises DataError."""
+    _check_folder(folder)
+    return _official_low_resolution(folder, scale) or folder
 
 
 def images_in(folder: Path) -> list[Path]:

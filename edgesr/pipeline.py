@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgesr import advice, artifact, datasets, isolation, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
-from edgesr.errors import ArtifactError, EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
+from edgesr.errors import EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
 from edgesr.planned import Planned
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgesr.quantization.calibration import Calibration
     from edgesr.quantization.layers_report import Explanation
     from edgesr.quantization.recipe import Recipe
+    from edgesr.quantization.settings import Settings
     from edgesr.targets.base import Conversion
     from edgesr.targets.source import Source
 
@@ -91,14 +92,14 @@ class Session:
         scale: int | None = None,
         *,
         weights: Path | None = None,
-        calib: Path | None = None,
+        calib: Path | datasets.CalibrationImages | None = None,
         data: Path | None = None,
         int8: bool = False,
         recipe: Path | None = None,
         timeout_s: float = TIMEOUT_S,
         listener: Listener | None = None,
     ) -> None:
-        """`calib`: folder of low-resolution images for INT8 ranges; `data`: folder of image sets to verify on;
+        """`calib`: low-resolution images for INT8 ranges, or their folder; `data`: folder of image sets to verify on;
         `int8`: whether any precision on integers will be asked for; `recipe`: what `edgesr quantize` wrote, taken for
         INT8 instead; `timeout_s`: for one conversion, quantization or proof.
 
@@ -191,16 +192,33 @@ class Session:
             self._proofs[recipe] = verify.prove(runner, self.expected(sizes), self.listener)
         return self._proofs[recipe]
 
+    def proof(self) -> artifact.Proof:
+        """What the recipe of this session loses on the image sets, in torch."""
+        assert self.source.recipe is not None, "an argument of the caller"
+        return self._proof_of(self.source.recipe)
+
+    def recipe_of_effort(self, settings: "Settings") -> "Recipe":
+        """What quantization with exactly these settings finds; kept in the cache.
+
+        Raises Unsupported for a network that cannot be quantized, Crashed after `timeout_s`.
+        """
+        self.source.check_integers()
+        return self._recipes((settings,), use_shipped=False)[0]
+
     @functools.cached_property
     def _candidates(self) -> Candidates:
         assert self.images is not None, "a session that was given a recipe has no other candidates"
+        return self._recipes(None, use_shipped=self.images.generated)
+
+    def _recipes(self, efforts: "Sequence[Settings] | None", *, use_shipped: bool) -> Candidates:
         return Candidates(
             self.loaded,
             self._source(None, crops=CROPS_FOR_RECIPES),
             self._calibration_entry(CROPS_FOR_RECIPES),
-            use_shipped=self.images.generated,
+            use_shipped=use_shipped,
             timeout_s=self.timeout_s,
             listener=self.listener,
+            efforts=efforts,
         )
 
     def _convert_within(self, recipe: "Recipe", request: Request, out: Path, limit: verify.Limit) -> report.Row:
@@ -299,25 +317,15 @@ class Session:
         )
 
     def _read_recipe(self, path: Path) -> "Recipe":
-        """Raises ArtifactError for a recipe of another network or of other weights."""
-        from edgesr.quantization.recipe import load
+        from edgesr.quantization.recipe import load_for
 
-        found = load(path)
-        facts, sha256 = found.facts, self.loaded.provenance.sha256
-        if (facts.model, facts.scale) != (self.spec.name, self.spec.scale):
-            raise ArtifactError(
-                f"{path} is a recipe for {facts.model} x{facts.scale}, not for {self.spec.name} x{self.spec.scale}. "
-                f"Make one with: edgesr quantize {self.spec.name} --scale {self.spec.scale}"
-            )
-        if facts.weights_sha256 != sha256:
-            raise ArtifactError(
-                f"{path} was made for other weights (sha256 {facts.weights_sha256[:16]}..., here {sha256[:16]}...). "
-                f"Pass those with --weights, or make it again with: edgesr quantize {self.spec.name}"
-            )
-        return found
+        return load_for(path, self.spec.name, self.spec.scale, self.loaded.provenance.sha256)
 
-    def _calibration_images(self, calib: Path | None) -> datasets.CalibrationImages:
-        found = datasets.calibration_images(calib, self.spec.scale)
+    def _calibration_images(self, calib: Path | datasets.CalibrationImages | None) -> datasets.CalibrationImages:
+        if isinstance(calib, datasets.CalibrationImages):
+            found = calib
+        else:
+            found = datasets.calibration_images(calib, self.spec.scale)
         if found.generated:
             self.listener.say(
                 "No calibration images given: INT8 comes from the recipe that the weights in the package bring, or "

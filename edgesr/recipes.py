@@ -4,7 +4,7 @@ First the one that is shipped for exactly these weights, then those of growing e
 were made before. Each is made in a process of its own (edgesr.isolation); one that is interrupted goes on next time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,10 @@ class Candidates:
         use_shipped: bool,
         timeout_s: float,
         listener: Listener,
+        efforts: "Sequence[Settings] | None" = None,
     ) -> None:
-        """`source`: the network with its calibration crops; `calibration`: what a recipe says of them."""
+        """`source`: the network with its calibration crops; `calibration`: what a recipe says of them. `efforts`: in
+        turn, the usual ones if None."""
         from edgesr.quantization import kept
         from edgesr.quantization.settings import EFFORTS
 
@@ -53,7 +55,7 @@ class Candidates:
         self._timeout_s, self._listener = timeout_s, listener
         shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if use_shipped else None
         self._shipped = 0 if shipped is None else 1
-        self._efforts = EFFORTS
+        self._efforts = EFFORTS if efforts is None else efforts
         self._found: dict[int, Recipe] = {} if shipped is None else {0: shipped}
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from edgesr.errors import ConversionError
 from edgesr.quantization.biases import round_biases
 from edgesr.quantization.calibration import Calibration
+from edgesr.quantization.distillation import stretched_all
 from edgesr.quantization.equalization import equalize, flip_one_sided
 from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
@@ -25,7 +26,7 @@ from edgesr.quantization.range_split import Splits, last_split, split_ranges, wr
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
 from edgesr.quantization.recipe_graph import layers_of, tensors_of
-from edgesr.quantization.reconstruction import reconstruct, stretched_all
+from edgesr.quantization.reconstruction import reconstruct
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.sensitivity import SEED
 from edgesr.quantization.settings import Settings

@@ -22,8 +22,10 @@ from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import Node, convolutions, groups_of, prepare, source_of, weight_of
 from edgesr.quantization.range_split import split_ranges
 from edgesr.quantization.recipe import Grid, Layer, Recipe
-from edgesr.quantization.recipe_graph import rounded, take_numbers
-from edgesr.quantization.reconstruction import LEVELS, QUANTIZE
+from edgesr.quantization.recipe_float import take_numbers
+from edgesr.quantization.recipe_graph import rounded
+from edgesr.quantization.reconstruction import QUANTIZE
+from edgesr.quantization.rounding import LEVELS
 from edgesr.quantization.sensitivity import Flow, measure, passes
 from edgesr.quantization.toolchain import stage
 

@@ -163,6 +163,23 @@ def load(path: Path) -> Recipe:
     return Recipe(facts, _tensors(place, entry.get("sha256")))
 
 
+def load_for(path: Path, model: str, scale: int, weights_sha256: str) -> Recipe:
+    """Like `load`. Raises ArtifactError also for a recipe of another network or of other weights."""
+    found = load(path)
+    facts = found.facts
+    if (facts.model, facts.scale) != (model, scale):
+        raise ArtifactError(
+            f"{path} is a recipe for {facts.model} x{facts.scale}, not for {model} x{scale}. "
+            f"Make one with: edgesr quantize {model} --scale {scale}"
+        )
+    if facts.weights_sha256 != weights_sha256:
+        raise ArtifactError(
+            f"{path} was made for other weights (sha256 {facts.weights_sha256[:16]}..., here "
+            f"{weights_sha256[:16]}...). Pass those with --weights, or make it again with: edgesr quantize {model}"
+        )
+    return found
+
+
 def _facts(path: Path, raw: dict[str, Any]) -> Facts:
     from pydantic import TypeAdapter, ValidationError
 

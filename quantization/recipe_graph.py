@@ -1,6 +1,7 @@
 """Between a recipe and the converted PT2E graph that it describes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torchao.quantization.pt2e.quantizer import (
     Quantizer,
 )
 
-from edgesr.errors import ArtifactError
+from edgesr.quantization.biases import round_biases
 from edgesr.quantization.prepared import (
     CONVOLUTION,
     Node,
@@ -21,14 +22,12 @@ from edgesr.quantization.prepared import (
     convolutions,
     factors,
     name_of,
-    prepare,
     source_of,
     tensor_of,
-    weight_of,
 )
 from edgesr.quantization.quantizer import WEIGHT
-from edgesr.quantization.range_split import split_ranges
 from edgesr.quantization.recipe import Grid, Layer, Recipe
+from edgesr.quantization.recipe_float import factor_name, unrounded
 from edgesr.quantization.reconstruction import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE
 from edgesr.quantization.toolchain import stage
 
@@ -57,7 +56,7 @@ def tensors_of(graph: fx.GraphModule, prepared: fx.GraphModule) -> dict[str, Ten
         if bias is not None:
             found[f"{name}.bias"] = bias
     for node in factors(prepared):
-        found[_factor_name(node)] = tensor_of(prepared, node.args[1])
+        found[factor_name(node)] = tensor_of(prepared, node.args[1])
     return {name: tensor.detach().clone().contiguous() for name, tensor in found.items()}
 
 
@@ -85,57 +84,13 @@ def rounded(recipe: Recipe, prepared: fx.GraphModule, example: Tensor) -> fx.Gra
     return graph
 
 
-def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
-    """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
-    prepared = split_ranges(prepare(network, example, dynamic_shapes), recipe.facts.splits, example, dynamic_shapes)
-    take_numbers(recipe, prepared)
-    return prepared
-
-
-def take_numbers(recipe: Recipe, prepared: fx.GraphModule) -> None:
-    """Put the weights and factors of `recipe` into a prepared float graph. Raises ArtifactError if they do not fit."""
-    _check_fits(recipe, prepared)
-    with torch.no_grad():
-        for conv in convolutions(prepared):
-            name = name_of(conv)
-            weight_of(prepared, conv).copy_(_values(recipe.tensors, name))
-            bias = bias_of(prepared, conv)
-            if bias is not None:
-                bias.copy_(recipe.tensors[f"{name}.bias"])
-        for node in factors(prepared):
-            tensor_of(prepared, node.args[1]).copy_(recipe.tensors[_factor_name(node)])
-
-
-def _values(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    weight = tensors[f"{name}.weight"].float()
-    return weight * tensors[f"{name}.step"].reshape(-1, 1, 1, 1) if f"{name}.step" in tensors else weight
-
-
-def _check_fits(recipe: Recipe, prepared: fx.GraphModule) -> None:
-    rounded = {layer.name for layer in recipe.facts.layers if layer.integer}
-    expected: dict[str, tuple[int, ...]] = {}
-    for conv in convolutions(prepared):
-        name, weight, bias = name_of(conv), weight_of(prepared, conv), bias_of(prepared, conv)
-        expected[f"{name}.weight"] = tuple(weight.shape)
-        if name in rounded:
-            expected[f"{name}.step"] = (len(weight),)
-        if bias is not None:
-            expected[f"{name}.bias"] = tuple(bias.shape)
-    for node in factors(prepared):
-        expected[_factor_name(node)] = tuple(tensor_of(prepared, node.args[1]).shape)
-    found = {name: tuple(tensor.shape) for name, tensor in recipe.tensors.items()}
-    names = [name_of(conv) for conv in convolutions(prepared)]
-    if found != expected or [layer.name for layer in recipe.facts.layers] != names:
-        odd = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-        raise ArtifactError(
-            f"The recipe does not fit the network {recipe.facts.model} x{recipe.facts.scale} of this version "
-            f"(first difference: {(*odd, 'the order of layers')[0]}). Make it again with: edgesr quantize "
-            f"{recipe.facts.model}"
-        )
-
-
-def _factor_name(factor: Node) -> str:
-    return str(factor.args[1].target)
+def with_rounded_biases(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> Recipe:
+    """`recipe` with biases as integer kernels add them (edgesr.quantization.biases)."""
+    graph = apply(recipe, network, example, dynamic_shapes)
+    round_biases(graph)
+    prepared = unrounded(recipe, network, example, dynamic_shapes)
+    work = {layer.name: layer.work for layer in recipe.facts.layers}
+    return Recipe(replace(recipe.facts, layers=layers_of(graph, prepared, work)), tensors_of(graph, prepared))
 
 
 class FromRecipe(Quantizer):  # type: ignore[misc]

@@ -81,24 +81,42 @@ def check_weights_are_int8(model: ModelProto) -> None:
 
 
 def with_own_zero_points(content: bytes) -> bytes:
-    """The same graph, in which each quantized weight has zero points that no other shares.
+    """The same graph, in which each quantized weight is read by one convolution and shares no zero points.
 
-    ONNX Runtime's exact kernels for CPUs without VNNI take unsigned weights; where two weights share zero points, it
-    fails while making those ("Attempt to replace the existing tensor", 1.31).
+    ONNX Runtime's exact kernels for CPUs without VNNI take unsigned weights; where two convolutions share a weight (as
+    those of a split range do), or two weights zero points, it fails while making those ("Attempt to replace the
+    existing tensor", 1.31).
     """
     model = load(content)
-    known, used = {tensor.name: tensor for tensor in model.graph.initializer}, set[str]()
-    for node in model.graph.node:
-        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in known:
-            continue
-        name = node.input[2]
-        if name in used:
-            own = TensorProto()
-            own.CopyFrom(known[name])
-            own.name = node.input[2] = f"{node.input[0]}_zero_point"
-            model.graph.initializer.append(own)
-        used.add(name)
+    graph, used = model.graph, set[str]()
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    reading, nodes = readers(graph), list[NodeProto]()
+    for node in graph.node:
+        weight = node.op_type == "DequantizeLinear" and len(node.input) > 2 and node.input[0] in known
+        for number, reader in enumerate(reading.get(node.output[0], [])[1:] if weight else [], start=1):
+            own = NodeProto()
+            own.CopyFrom(node)
+            own.name, own.output[0] = f"{node.name}_{number}", f"{node.output[0]}_{number}"
+            for position in (0, 2):
+                own.input[position] = _copy(graph, known[node.input[position]], f"{node.input[0]}_{number}_{position}")
+            reader.input[list(reader.input).index(node.output[0])] = own.output[0]
+            nodes.append(own)
+        for position in (0, 2) if weight else ():
+            if node.input[position] in used:
+                node.input[position] = _copy(graph, known[node.input[position]], f"{node.output[0]}_{position}")
+            used.add(node.input[position])
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     return save(model)
+
+
+def _copy(graph: GraphProto, tensor: TensorProto, name: str) -> str:
+    own = TensorProto()
+    own.CopyFrom(tensor)
+    own.name = name
+    graph.initializer.append(own)
+    return name
 
 
 def readers(graph: GraphProto) -> dict[str, list[NodeProto]]:

@@ -192,7 +192,7 @@ class Source:
         if self.recipe is None:
             return self.network
         with stage("prepare"):
-            from edgesr.quantization.recipe_graph import unrounded
+            from edgesr.quantization.recipe_float import unrounded
 
         return unrounded(self.recipe, self.network, *self._example)
 

@@ -26,7 +26,7 @@ from edgesr.quantization.layers_report import CROPS, Explanation, LayerRow, expl
 from edgesr.quantization.pixels import to_tensor  # noqa: E402
 from edgesr.quantization.prepared import convolutions, name_of, prepare, source_of, weight_of  # noqa: E402
 from edgesr.quantization.recipe import Facts, Grid, Layer, Recipe  # noqa: E402
-from edgesr.quantization.recipe_graph import unrounded  # noqa: E402
+from edgesr.quantization.recipe_float import unrounded  # noqa: E402
 from edgesr.quantization.sensitivity import measure  # noqa: E402
 from edgesr.quantization.settings import Fit, Settings  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402

@@ -28,12 +28,14 @@ from edgesr.errors import ArtifactError  # noqa: E402
 from edgesr.models.registry import find as find_model  # noqa: E402
 from edgesr.quantization import kept  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
+from edgesr.quantization.distillation import faded, stretched  # noqa: E402
 from edgesr.quantization.equalization import equalize, flip_one_sided  # noqa: E402
 from edgesr.quantization.mixed import choose_float, work_shares  # noqa: E402
 from edgesr.quantization.prepared import convolutions, factors, name_of, prepare, tensor_of  # noqa: E402
 from edgesr.quantization.recipe import Recipe  # noqa: E402
-from edgesr.quantization.recipe_graph import apply, unrounded  # noqa: E402
-from edgesr.quantization.reconstruction import _Rounded, faded, stretched  # noqa: E402
+from edgesr.quantization.recipe_float import unrounded  # noqa: E402
+from edgesr.quantization.recipe_graph import apply  # noqa: E402
+from edgesr.quantization.rounding import Rounded  # noqa: E402
 from edgesr.quantization.sensitivity import measure  # noqa: E402
 from edgesr.quantization.settings import Fit, Settings  # noqa: E402
 from edgesr.quantization.unfinished import Unfinished  # noqa: E402
@@ -305,7 +307,7 @@ def test_learned_rounding_is_pytorchs(step: float, zero_point: float) -> None:
     x, weights = torch.randn(2, 4, 9, 9, generator=random), torch.randn(2, 4, 9, 9, generator=random)
     results = []
     for rounding in (
-        _Rounded.apply,
+        Rounded.apply,
         lambda x, s, z: torch._fake_quantize_learnable_per_tensor_affine(x, s.reshape(1), z.reshape(1), 0, 255, 1.0),
     ):
         inputs = [x.clone(), torch.tensor(step), torch.tensor(zero_point)]

@@ -216,14 +216,14 @@ def test_batches_are_drawn_ahead_and_no_further_than_the_last_step(photos: Photo
         drawn.append(step)
         return draw_batch(photos.train, 8, 2, (0, step))
 
-    with Batches(draw, steps=4, workers=1) as batches:
+    with Batches(draw, steps=4, workers=1, samples=1) as batches:
         for step in range(4):
             assert torch.equal(batches.at(step).low, draw_batch(photos.train, 8, 2, (0, step)).low)
     assert drawn == [0, 1, 2, 3]
 
 
 def test_a_run_that_goes_back_gets_the_batches_of_the_steps_it_does_again(photos: Photos) -> None:
-    with Batches(lambda step: draw_batch(photos.train, 8, 1, (0, step)), steps=9, workers=2) as batches:
+    with Batches(lambda step: draw_batch(photos.train, 8, 1, (0, step)), steps=9, workers=2, samples=1) as batches:
         order = [0, 1, 2, 3, 1, 2, 3, 4, 0, 8]
         found = [batches.at(step).high for step in order]
     expected = [draw_batch(photos.train, 8, 1, (0, step)).high for step in order]
@@ -234,13 +234,13 @@ def test_what_a_worker_raises_reaches_the_step_and_no_thread_is_left() -> None:
     def draw(step: int) -> Batch:
         raise DataError(f"no batch {step}")
 
-    with pytest.raises(DataError, match="no batch 0"), Batches(draw, 5, 2) as batches:
+    with pytest.raises(DataError, match="no batch 0"), Batches(draw, 5, 2, 1) as batches:
         batches.at(0)
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("patches")] == []
 
 
 def test_the_loader_tells_its_speed_and_how_long_it_was_waited_for(photos: Photos) -> None:
-    with Batches(lambda step: draw_batch(photos.train, 8, 4, (0, step)), steps=20, workers=0) as batches:
+    with Batches(lambda step: draw_batch(photos.train, 8, 4, (0, step)), steps=20, workers=0, samples=4) as batches:
         for step in range(20):
             batches.at(step)
         speed = batches.speed()

@@ -44,7 +44,7 @@ for command in (
     bundles.bundle,
     *(devices.device, measuring.bench, measuring.sweep),
     *(reporting.report, reporting.compare, reporting.pick),
-    *(training.train, training.pack),
+    *(training.train, training.qat, training.pack),
     listing.doctor,
 ):
     cli.add_command(command)

@@ -1,12 +1,18 @@
 """Weights: train, and the photos for it: pack."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from edgesr.cli.options import FILE, FOLDER, as_json
+from edgesr.cli.options import FILE, FOLDER, as_json, stdout
+
+if TYPE_CHECKING:
+    from edgesr.artifact import Proof
+    from edgesr.quantization.recipe import Recipe
+    from edgesr.report import Row
 
 DATA = click.Path(path_type=Path)
 
@@ -117,6 +123,127 @@ def train(
         )
     if here.leads:
         click.echo(json.dumps(card, indent=1) if json_ else f"{run_ / 'weights.safetensors'}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--out", "-o", type=FILE, required=True, help="The recipe (.json); its numbers lie beside it.")
+@click.option("--photos", type=FOLDER, help="Low-resolution photos to learn on (DIV2K's layout is recognised).")
+@click.option("--high", type=FOLDER, help="High-resolution photos instead; they are shrunk (MATLAB bicubic).")
+@click.option("--recipe", type=FILE, help="What to begin with, by 'quantize'. Default: made first, all on integers.")
+@click.option("--split-last", is_flag=True, help="Two grids for what the last convolutions read: finer, more work.")
+@click.option("--run", "run_", type=FOLDER, help="Folder of this run; give it again to resume. Default: beside --out.")
+@click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
+@click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")
+@click.option("--steps", type=int, default=1500, show_default=True)
+@click.option("--batch", type=int, default=8, show_default=True, help="Patches a step.")
+@click.option("--patch", type=int, default=64, show_default=True, help="Side of a low-resolution patch in pixels.")
+@click.option("--learning-rate", type=float, default=0.02, show_default=True, help="In levels of an int8 weight.")
+@click.option(
+    "--weight-bits",
+    type=click.Choice(["7", "8"]),
+    default="8",
+    show_default=True,
+    help="7 overflows nowhere: for x86 without VNNI.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True, help="Threads that cut patches.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all.")
+@click.option("--stop", is_flag=True, help="Write the recipe of what --run has reached, without another step.")
+@click.option("--data", type=FOLDER, help="Image sets to measure on: SET/HR, SET/LRx4, or a folder of photos.")
+@as_json
+def qat(
+    model: str,
+    out: Path,
+    photos: Path | None,
+    high: Path | None,
+    recipe: Path | None,
+    split_last: bool,
+    run_: Path | None,
+    scale: int | None,
+    weights: Path | None,
+    steps: int,
+    batch: int,
+    patch: int,
+    learning_rate: float,
+    weight_bits: str,
+    seed: int,
+    device: Literal["auto", "cpu", "cuda"],
+    workers: int,
+    threads: int | None,
+    stop: bool,
+    data: Path | None,
+    json_: bool,
+) -> None:
+    """Train MODEL for INT8 (quantization-aware): a recipe for 'edgesr convert --recipe'; resumes where it stopped.
+
+    The float network is the teacher, so low-resolution photos suffice. Measured in torch, onnxruntime and openvino.
+    """
+    from edgesr.errors import UsageError
+    from edgesr.extras import require
+    from edgesr.models.registry import find
+    from edgesr.terminal import Terminal
+
+    require("torch", "train")
+    from edgesr.qat.photos import low_photos, made_from_high
+    from edgesr.qat.run import make_start, measured, read_start, train_recipe
+    from edgesr.qat.settings import Settings
+    from edgesr.quantization.recipe import save
+    from edgesr.train.machine import check_alone, machine, with_threads
+    from edgesr.train.run import say_skipped
+
+    check_alone("qat")
+    if out.suffix != ".json":
+        raise UsageError(f"A recipe is a .json file; found -o {out}. Give, for example, -o {out.with_suffix('.json')}")
+    place = photos or high
+    if place is None or (photos and high):
+        raise UsageError("Give the photos to learn on: either --photos (low-resolution) or --high (high-resolution).")
+    if recipe and split_last:
+        raise UsageError("--split-last is of the recipe that is made first; --recipe brings its own. Leave one out.")
+    spec = find(model, scale)
+    settings = Settings(
+        spec.name,
+        spec.scale,
+        steps=steps,
+        batch=batch,
+        patch_px=patch,
+        learning_rate=learning_rate,
+        final_learning_rate=learning_rate / 100,
+        seed=seed,
+        weight_bits=int(weight_bits),
+    )
+    folder = run_ or out.with_suffix(".run")
+    with machine(device, workers, False) as here, Terminal() as terminal:
+        with_threads(threads)
+
+        def told(done: int, total: int) -> None:
+            terminal.progress("read photos", done, total)
+
+        read = low_photos if photos else made_from_high
+        found = read(place, spec.scale, patch, told)
+        say_skipped(found.skipped, terminal)
+        if recipe is None:
+            begin = make_start(spec, weights, found, terminal, split_last=split_last)
+        else:
+            begin = read_start(spec, weights, recipe, terminal)
+        made = train_recipe(begin, settings, found, folder, terminal, here, stop=stop)
+        save(made, out)
+        proof, rows = measured(spec, weights, out, data, terminal)
+    _say_recipe(made, out, proof, rows, json_)
+
+
+def _say_recipe(made: "Recipe", out: Path, proof: "Proof", rows: "list[Row]", json_: bool) -> None:
+    from edgesr.report import recipe_table, table
+
+    if json_:
+        measured = [asdict(row) for row in rows]
+        content = {"recipe": str(out), **asdict(made.facts), "proof": asdict(proof), "runtimes": measured}
+        click.echo(json.dumps(content, indent=1))
+    else:
+        stdout(recipe_table(made.facts, proof))
+        stdout(table(rows))
+    click.echo(f"{out}", err=True)
 
 
 @click.command()

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Generic, TypeVar
 
-from edgesr.train.photos import Batch
+B = TypeVar("B")
 
 AHEAD = 2
 """Batches that are drawn ahead for each worker."""
@@ -21,20 +22,21 @@ class LoaderSpeed:
     waited: float
 
 
-class Batches:
-    """`draw(step)` for any step, those after it ahead; threads, because cutting patches is copying of memory.
+class Batches(Generic[B]):
+    """`draw(step)` for any step, a batch of `samples`, those after it ahead; threads, because cutting patches is
+    copying of memory.
 
     What a step gets depends on its number alone, so the number of workers changes nothing but the time. Without
     workers, a batch is drawn when it is asked for.
     """
 
-    def __init__(self, draw: Callable[[int], Batch], steps: int, workers: int) -> None:
-        self._draw, self._steps, self._workers = draw, steps, workers
+    def __init__(self, draw: Callable[[int], B], steps: int, workers: int, samples: int) -> None:
+        self._draw, self._steps, self._workers, self._each = draw, steps, workers, samples
         self._pool = ThreadPoolExecutor(workers, "patches") if workers else None
-        self._waiting: dict[int, Future[tuple[Batch, float]]] = {}
+        self._waiting: dict[int, Future[tuple[B, float]]] = {}
         self._restart()
 
-    def __enter__(self) -> "Batches":
+    def __enter__(self) -> "Batches[B]":
         return self
 
     def __exit__(
@@ -43,7 +45,7 @@ class Batches:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def at(self, step: int) -> Batch:
+    def at(self, step: int) -> B:
         """The batch of `step`; raises what `draw` raised."""
         begin = time.perf_counter()
         if self._pool is None:
@@ -53,7 +55,7 @@ class Batches:
             batch, seconds = self._waiting.pop(step).result()
         self._waited_s += time.perf_counter() - begin
         self._drawing_s += seconds
-        self._samples += len(batch.low)
+        self._samples += self._each
         return batch
 
     def speed(self) -> LoaderSpeed:
@@ -77,6 +79,6 @@ class Batches:
             if number not in self._waiting:
                 self._waiting[number] = pool.submit(self._timed, number)
 
-    def _timed(self, step: int) -> tuple[Batch, float]:
+    def _timed(self, step: int) -> tuple[B, float]:
         begin = time.perf_counter()
         return self._draw(step), time.perf_counter() - begin

@@ -100,13 +100,17 @@ def _run(
     machine: Machine,
 ) -> None:
     share, seed = machine.share_of(recipe), recipe.seed
+    each = len(range(recipe.batch)[share])
 
     def draw(step: int) -> Batch:
         batch = draw_batch(photos.train, recipe.patch_px, recipe.batch, (seed, step), recipe.degradation, share)
         pinned = machine.device.type == "cuda"  # only such memory is copied while the device computes
         return Batch(batch.low.pin_memory(), batch.high.pin_memory()) if pinned else batch
 
-    with asked_to_stop() as asked, Batches(draw, recipe.steps, machine.workers) as batches:
+    with (
+        asked_to_stop() as asked,
+        Batches(draw, recipe.steps, machine.workers, each) as batches,
+    ):
         for progress in _steps(state, recipe, photos.held_out, batches, asked, machine):
             if machine.leads:
                 _note(progress, state, folder)
@@ -132,7 +136,7 @@ def _steps(
     state: State,
     recipe: Recipe,
     held_out: tuple[Pair, ...],
-    batches: Batches,
+    batches: Batches[Batch],
     asked: Callable[[], bool],
     machine: Machine,
 ) -> Iterator[Progress]:

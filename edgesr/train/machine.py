@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -84,6 +84,21 @@ class Machine:
         return torch.compile(network) if self.compiled else network  # type: ignore[return-value]
 
 
+def with_threads(count: int | None) -> None:
+    """Of the CPU, for this process; all if None."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+def check_alone(command: str) -> None:
+    """Raise UsageError in one of several processes of `torchrun`."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    if ranks > 1:
+        raise UsageError(
+            f"edgesr {command} runs in one process, and torchrun started {ranks}. Start it without torchrun."
+        )
+
+
 @contextmanager
 def machine(name: DeviceName, workers: int, compiled: bool) -> Iterator[Machine]:
     """This process, joined with the others of `torchrun` where it started them.
@@ -127,8 +142,15 @@ def _device(name: DeviceName, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+class Batched(Protocol):
+    @property
+    def batch(self) -> int: ...
+    @property
+    def patch_px(self) -> int: ...
+
+
 @contextmanager
-def out_of_memory_said(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def out_of_memory_said(recipe: Batched, device: torch.device) -> Iterator[None]:
     """Turns a failed allocation into TrainingError with what to do."""
     try:
         yield
@@ -139,7 +161,7 @@ def out_of_memory_said(recipe: Recipe, device: torch.device) -> Iterator[None]:
         advice = f"--batch {smaller}" if smaller < recipe.batch else f"--patch {max(1, recipe.patch_px // 2)}"
         raise TrainingError(
             f"Out of memory on {device} with a batch of {recipe.batch} patches of {recipe.patch_px} px. Start a new "
-            f"run with {advice} or less, or with --bf16. What was saved before is kept."
+            f"run with {advice} or less. What was saved before is kept."
         ) from error
 
 

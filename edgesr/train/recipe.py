@@ -17,7 +17,26 @@ _AT_LEAST = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Saved:
+    """Settings of a run that are written beside its state."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def in_words(self) -> str:
+        """`name value, ...`, without what is not set."""
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value is not None)
+
+    def changes_from(self, other: dict[str, Any]) -> list[str]:
+        """`name: old -> new` for every field that differs from saved ones."""
+        old = {field.name: other.get(field.name, field.default) for field in fields(self)}
+        return [
+            f"{name}: {value} -> {getattr(self, name)}" for name, value in old.items() if value != getattr(self, name)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(Saved):
     """L1 loss, Adam, a learning rate with a linear warm-up, EMA of the weights, flips and rotations.
 
     `patch_px` is the side of a low-resolution patch. `start_sha256` is the weights file that the run starts from, None
@@ -104,17 +123,3 @@ class Recipe:
     def loss_at(self, step: int) -> str:
         """ "l1", or `finish_loss` in the last `finish_steps`."""
         return self.finish_loss if self.finish_loss and step >= self.steps - self.finish_steps else "l1"
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def in_words(self) -> str:
-        """`name value, ...`, without what is not set."""
-        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value is not None)
-
-    def changes_from(self, other: dict[str, Any]) -> list[str]:
-        """`name: old -> new` for every field that differs from a saved recipe."""
-        old = {field.name: other.get(field.name, field.default) for field in fields(self)}
-        return [
-            f"{name}: {value} -> {getattr(self, name)}" for name, value in old.items() if value != getattr(self, name)
-        ]

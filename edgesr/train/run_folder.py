@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from edgesr.errors import TrainingError
-from edgesr.train.recipe import Recipe
+from edgesr.train.recipe import Saved
 from edgesr.whole_file import write_whole, writing
 
 STATE, LOG, RECIPE = "state.pt", "log.jsonl", "recipe.json"
 ADVICE = "Make room, or choose another --run folder."
 
 
-def claim(folder: Path, recipe: Recipe, fingerprint: str) -> None:
+def claim(folder: Path, recipe: Saved, fingerprint: str) -> None:
     """Make `folder` the run of this recipe on these photos. Raises TrainingError if it is the run of others."""
     file = folder / RECIPE
     wanted = {**recipe.to_json(), "photos_sha256": fingerprint}

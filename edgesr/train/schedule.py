@@ -1,14 +1,28 @@
 """The learning rate of each step."""
 
 import math
-
-from edgesr.train.recipe import Recipe
+from typing import Protocol
 
 HALVED_AT = (0.5, 0.8, 0.9, 0.95)
 """Shares of the steps after which "multi-step" halves: those of HAT (Chen et al., CVPR 2023, section 4.1)."""
 
 
-def learning_rate(recipe: Recipe, step: int, rollbacks: int = 0) -> float:
+class Scheduled(Protocol):
+    """`schedule`: cosine or multi-step."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def final_learning_rate(self) -> float: ...
+    @property
+    def schedule(self) -> str: ...
+
+
+def learning_rate(recipe: Scheduled, step: int, rollbacks: int = 0) -> float:
     """Linear warm-up, then the schedule of the recipe; half of it for each of `rollbacks`."""
     if step < recipe.warmup_steps:
         rate = recipe.learning_rate * (step + 1) / recipe.warmup_steps
@@ -19,7 +33,7 @@ def learning_rate(recipe: Recipe, step: int, rollbacks: int = 0) -> float:
     return rate * 0.5**rollbacks if rollbacks else rate
 
 
-def _cosine(recipe: Recipe, step: int) -> float:
+def _cosine(recipe: Scheduled, step: int) -> float:
     """Down to `final_learning_rate` at the last step."""
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
