@@ -27,6 +27,8 @@ from edgesr.bench.runs import load
 from edgesr.models.listing import rows
 from edgesr.report import MARKS
 
+RUNS = ROOT / "docs" / "runs"
+
 
 def models_block() -> str:
     lines = [
@@ -162,7 +164,8 @@ def main() -> None:
     rules = ROOT / "docs" / "bench.md"
     rules.write_text(bench_page.filled(rules.read_text()))
     text = fill(text, "int8", readme_block(recorded()))
-    text = fill(text, "runs", as_markdown(load([ROOT / "docs" / "runs"])).strip())
+    if RUNS.is_dir():
+        text = fill(text, "runs", as_markdown(load([RUNS])).strip())
     if arguments.demo:
         text = fill(text, "demo", demo_block(json.loads(arguments.demo.read_text())))
     readme.write_text(text)
