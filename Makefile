@@ -6,8 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # PyTorch's index of CPU builds: the newest release elsewhere may come with gigabytes of CUDA packages.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
-# At most four: each worker loads torch and a toolchain. By file, because fixtures that convert are shared in a file.
-WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
+# At most four: each worker loads torch and a toolchain. By file, because fixtures that convert are shared in a file; in
+# the order of tests/conftest.py.
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test bench check format docs clean help
 
@@ -20,9 +21,8 @@ help:  ## this list
 demo: $(VENV)/.demo  ## convert bsrn-s to two targets, upscale a photo, print a table
 	$(BIN)/python -m edgesr.demo --out demo
 
-test: $(VENV)/.dev  ## the whole suite: fast cases, then full-size ones
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
-	$(BIN)/python -m pytest $(WORKERS) -m slow
+test: $(VENV)/.dev  ## the whole suite
+	$(BIN)/python -m pytest $(WORKERS) --durations 25
 
 bench: $(VENV)/.dev  ## time every graph form in every runtime installed here (10 minutes), write docs/bench.json
 	$(BIN)/python -m edgesr.bench.forms --out docs/bench.json

@@ -50,7 +50,7 @@ def measured(name: str, artifacts: list[Path], *options: str | Path) -> None:
     out = SCRATCH / name
     edgesr("bench", *artifacts, *options, "-o", out)
     (RUNS / name).mkdir(parents=True, exist_ok=True)
-    for file in sorted(out.glob("*.jsonl")):
+    for file in sorted(out.rglob("*.jsonl")):
         shutil.copyfile(file, RUNS / name / file.name)
 
 
