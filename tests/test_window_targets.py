@@ -112,8 +112,9 @@ def quantized(name: str) -> Source:
     return source(name, recipe=recipe_of(found, name, SCALE, "", {}, settings))
 
 
-INT8_AGREEMENT_DB = {"openvino": 35, "tensorrt": 34}
-"""OpenVINO computes the rest in bfloat16, TensorRT's form has symmetric roundings; 45 elsewhere."""
+INT8_AGREEMENT_DB = {"openvino": 35, "tensorrt": 34, "coreml": 42}
+"""OpenVINO computes the rest in bfloat16, TensorRT's form has symmetric roundings, CoreML's interpreter breaks other
+ties (44.8 or 46.0, by the number of threads of the fit); 45 elsewhere."""
 
 
 @pytest.mark.parametrize("target", RUNNING)
