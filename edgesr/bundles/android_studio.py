@@ -11,9 +11,9 @@ from pathlib import Path
 
 from edgesr import __version__
 from edgesr.bundles import notices
-from edgesr.bundles.contents import Packed
+from edgesr.bundles.contents import Packed, check_float
 from edgesr.bundles.options import Options
-from edgesr.errors import BundleError, Unsupported
+from edgesr.errors import BundleError
 from edgesr.listener import Listener
 
 TARGETS = ("onnxruntime",)
@@ -29,10 +29,7 @@ androidx.exifinterface (Apache-2.0, Google), the Kotlin standard library (Apache
 
 def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> Callable[[Path], None]:
     """Check what the app cannot use; the result writes the project into an empty folder."""
-    for item in packed:
-        tensors = (*item.manifest.inputs, *item.manifest.outputs)
-        if any((spec.dtype, spec.layout) != ("float32", "NCHW") for spec in tensors):
-            raise Unsupported(f"{item.folder} does not take and give float32: convert without --io.")
+    check_float(packed)
     return lambda folder: _write(packed, folder)
 
 

@@ -41,3 +41,11 @@ def read_packed(folder: Path, platform: str, targets: Sequence[str]) -> Packed:
     contents = read_contents(folder)
     raw = (folder / MANIFEST).read_bytes()
     return Packed(folder, manifest, {**contents.files, MANIFEST: raw})
+
+
+def check_float(packed: Sequence[Packed]) -> None:
+    """Raise Unsupported for an artifact that a native app cannot use: those give and take float32 NCHW."""
+    for item in packed:
+        tensors = (*item.manifest.inputs, *item.manifest.outputs)
+        if any((spec.dtype, spec.layout) != ("float32", "NCHW") for spec in tensors):
+            raise Unsupported(f"{item.folder} does not take and give float32: convert without --io.")

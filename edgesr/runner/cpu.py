@@ -24,8 +24,8 @@ def products_saturate() -> bool:
     """Whether the usual 8-bit kernels lose what two products sum to beyond 16 bits.
 
     An x86 processor without VNNI multiplies unsigned by signed bytes with an instruction (vpmaddubsw) whose pairs
-    saturate at 32767, where two of them can reach 64770; SR networks lose 0.3 to 0.6 dB by it. True for an x86
-    processor that cannot be asked: being right comes first.
+    saturate at 32767, where two of them can reach 64770. True for an x86 processor that cannot be asked: being right
+    comes first.
     """
     if platform.machine().lower() not in X86:
         return False
