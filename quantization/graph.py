@@ -18,6 +18,7 @@ from edgesr.quantization.biases import round_biases
 from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.distillation import stretched_all
 from edgesr.quantization.equalization import equalize, flip_one_sided
+from edgesr.quantization.flats import flatten
 from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import prepare
@@ -39,6 +40,7 @@ Report = Callable[[str, int, int], None]
 """Called with the name of a step, what is done of it and all of it."""
 
 CROPS_FOR_ERRORS, CROPS_FOR_RANGES = 8, 24
+FLAT_SIDE_PX = 64
 TOLERANCE = 0.1 / 255
 """Equalization reorders products: float32 leaves some 1e-6."""
 ROUNDS = 2
@@ -104,7 +106,7 @@ def find_recipe(
     crops must have the size of `example`, a square.
 
     Equalization, choice of what stays in float, split ranges if asked for, ranges, then reconstruction of the output on
-    the calibration crops.
+    the calibration crops, and the last bias for flat images.
     """
     prepared = prepare(network, example, dynamic_shapes)
     photos = [to_tensor(crop) for crop in calibration.photos]
@@ -130,6 +132,7 @@ def find_recipe(
         fit = settings.fit if free else settings.fit.at(example.shape[2])
         fitted = functools.partial(report, "fit")
         reconstruct(graph, prepared, calibration.photos, fit, fitted, unfinished, together=free)
+    flatten(graph, prepared, FLAT_SIDE_PX if dynamic_shapes is not None else example.shape[2])
     round_biases(graph)
     layers = layers_of(graph, prepared, work_shares(prepared, example))
     return Found(layers, tensors_of(graph, prepared), tuple(notes), splits)

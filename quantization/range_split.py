@@ -78,7 +78,7 @@ def last_split(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Colle
     """Where to split what the convolutions read behind which nothing but sums and the pixel shuffle follow, as far as
     they are rounded: with the least error of the output, predicted on `crops`.
     """
-    chosen = [conv for conv in _last(graph) if is_dense(conv) and name_of(conv) not in kept_float]
+    chosen = [conv for conv in last_convolutions(graph) if is_dense(conv) and name_of(conv) not in kept_float]
     spreads = _spreads(graph, [source_of(conv) for conv in chosen], crops)
     reads = {name_of(conv): spreads[source_of(conv)] for conv in chosen}
     return {name: spread.largest * min(FRACTIONS, key=spread.error_of_read) for name, spread in reads.items()}
@@ -121,7 +121,8 @@ def _spreads(graph: fx.GraphModule, nodes: Iterable[Node], crops: Sequence[Tenso
     return found
 
 
-def _last(graph: fx.GraphModule) -> list[Node]:
+def last_convolutions(graph: fx.GraphModule) -> list[Node]:
+    """Behind which nothing but sums and the pixel shuffle follow, and that do not read the image itself."""
     found: list[Node] = []
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     waiting = list(output.all_input_nodes)

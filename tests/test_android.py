@@ -308,8 +308,7 @@ def test_the_page_in_the_apk_upscales_and_hands_its_result_to_the_shell(
         page.click("#run")
         page.wait_for_selector("body[data-state=done]")
         page.click("#quick-save")
-        page.wait_for_function("window.handed.left !== null")
-        handed = page.evaluate("window.handed")
+        handed = page.evaluate("window.handedOver")
         assert page.is_visible("#share")
     assert (handed["name"], handed["type"], handed["left"]) == (f"photo_x{SCALE}.png", "image/png", "save")
     result = np.asarray(Image.open(io.BytesIO(b"".join(map(base64.b64decode, handed["pieces"])))).convert("RGB"))
@@ -329,13 +328,16 @@ TYPES = {
     "wasm": "application/wasm",
 }
 BRIDGE = """
-if (!("handed" in window)) {
-  window.handed = { name: null, type: null, pieces: [], left: null };
-  window.edgesrShell = {
-    begin: (name, type) => { Object.assign(window.handed, { name, type, pieces: [], left: null }); return true; },
-    append: (piece) => { window.handed.pieces.push(piece); return true; },
-    save: () => { window.handed.left = "save"; return true; },
-    share: () => { window.handed.left = "share"; return true; },
-  };
+if (!("handedOver" in window)) {
+  window.handedOver = new Promise((hand) => {
+    const handed = { pieces: [] };
+    const leave = (left) => { hand({ ...handed, left }); return true; };
+    window.edgesrShell = {
+      begin: (name, type) => { Object.assign(handed, { name, type, pieces: [] }); return true; },
+      append: (piece) => { handed.pieces.push(piece); return true; },
+      save: () => leave("save"),
+      share: () => leave("share"),
+    };
+  });
 }
 """

@@ -15,7 +15,7 @@ from edgesr.planned import plan
 from edgesr.runner import open_artifact
 from edgesr.runner.foreign import TARGETS, Foreign, open_foreign
 
-MODEL = "plainusr-u"
+MODEL = "plainusr-t"
 SIZE = (32, 48)
 LAYOUTS = {"tflite": "NHWC"}
 

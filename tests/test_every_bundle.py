@@ -1,0 +1,108 @@
+"""Every app from one INT8 conversion of BSRN-S, by the weights and the recipe in the package."""
+
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import chromium, driver, program, served
+from PIL import Image
+from test_web_app import by_python, levels, opened, run, saved, take
+
+pytest.importorskip("coremltools", reason="needs edgesr[coreml]")
+pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
+
+from edgesr.bundles import bundle
+from edgesr.pipeline import Session, convert_all
+from edgesr.planned import plan
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SIZE = (96, 96)
+ON_CPU, ON_IPHONE = "bsrn-s_x4_onnxruntime_int8_96x96", "bsrn-s_x4_coreml_int8_96x96"
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of both artifacts."""
+    out = tmp_path_factory.mktemp("artifacts")
+    planned = plan("bsrn-s", 4, ["onnxruntime", "coreml"], ["int8"], (SIZE,))
+    outcome = convert_all(Session("bsrn-s", int8=True), planned, out, advise=False)
+    assert outcome.first_error is None
+    return out
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of both apps that hold the page, and of the key that signs."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def one_cache(cache: Path, own_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(cache))
+
+
+def made(artifact: Path, platform: str, out: Path) -> Path:
+    for tool in {"web": ["npm"], "android": ["npm", "aapt", "zipalign", "apksigner"]}.get(platform, []):
+        program(tool)
+    bundle([artifact], platform, out)
+    (notice,) = {file.read_text() for file in out.rglob("NOTICE.txt")}
+    assert "licence" in notice.lower()
+    assert (out / "README.md").read_text()
+    return out
+
+
+def test_the_web_app_computes_what_the_python_runner_computes(artifacts: Path, tmp_path: Path) -> None:
+    out = made(artifacts / ON_CPU, "web", tmp_path / "web")
+    photo = tmp_path / "photo.png"
+    Image.effect_mandelbrot((120, 70), (-2, -1, 1, 1), 50).convert("RGB").save(photo)
+    with driver() as playwright, chromium(playwright) as browser, served(out / "www") as address:
+        page = opened(browser.new_context(), address)
+        take(page, photo)
+        facts = run(page)
+        found = levels(saved(page, tmp_path))
+    assert int(facts["tiles"]) > 1
+    assert np.abs(found - by_python(artifacts / ON_CPU, photo)).max() <= 1
+
+
+def test_the_apk_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
+    (apk,) = made(artifacts / ON_CPU, "android", tmp_path / "android").rglob("*.apk")
+    with zipfile.ZipFile(apk) as inside:
+        names = inside.namelist()
+        (model,) = [name for name in names if name.endswith("model.onnx")]
+        assert inside.read(model) == (artifacts / ON_CPU / "model.onnx").read_bytes()
+    assert {"classes.dex", "AndroidManifest.xml"} <= {*names}
+
+
+def test_the_project_for_android_studio_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
+    out = made(artifacts / ON_CPU, "android-studio", tmp_path / "studio")
+    (model,) = out.rglob("model.onnx")
+    assert model.read_bytes() == (artifacts / ON_CPU / "model.onnx").read_bytes()
+
+
+def test_the_xcode_project_holds_the_package(artifacts: Path, tmp_path: Path) -> None:
+    out = made(artifacts / ON_IPHONE, "ios", tmp_path / "ios")
+    (project,) = out.rglob("project.pbxproj")
+    assert "EdgeSRKit" in project.read_text()
+    (package,) = [file for file in out.rglob("*.mlpackage") if file.is_dir()]
+    assert _files(package) == _files(artifacts / ON_IPHONE / "model.mlpackage")
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("platform", ["rpi", "jetson"])
+def test_the_tar_of_a_board_holds_the_model(artifacts: Path, tmp_path: Path, platform: str) -> None:
+    (tar,) = made(artifacts / ON_CPU, platform, tmp_path / platform).rglob("*.tar*")
+    with tarfile.open(tar) as inside:
+        names = inside.getnames()
+        (manifest,) = [name for name in names if name.endswith(f"{ON_CPU}/manifest.json")]
+        stream = inside.extractfile(manifest)
+        assert stream is not None
+        assert json.load(stream)["precision"] == "int8"
+    assert any(name.endswith("/install.sh") for name in names)
