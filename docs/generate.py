@@ -17,17 +17,14 @@ from typing import Any
 
 import bench_page
 import full_sizes_page
+import runs_page
 import tiling_page
 from quality_page import QAT, quality_page, readme_block, recorded
 from records import ROOT
 from tables import cost_and_parity, fill, number, percent, ran_in, table
 
-from edgesr.bench.report import as_markdown
-from edgesr.bench.runs import load
 from edgesr.models.listing import rows
 from edgesr.report import MARKS
-
-RUNS = ROOT / "docs" / "runs"
 
 
 def models_block() -> str:
@@ -164,8 +161,10 @@ def main() -> None:
     rules = ROOT / "docs" / "bench.md"
     rules.write_text(bench_page.filled(rules.read_text()))
     text = fill(text, "int8", readme_block(recorded()))
-    if RUNS.is_dir():
-        text = fill(text, "runs", as_markdown(load([RUNS])).strip())
+    runs = runs_page.recorded()
+    if runs is not None:
+        (ROOT / runs_page.PAGE).write_text(runs_page.runs_page(runs))
+        text = fill(text, "runs", runs_page.readme_block(runs))
     if arguments.demo:
         text = fill(text, "demo", demo_block(json.loads(arguments.demo.read_text())))
     readme.write_text(text)

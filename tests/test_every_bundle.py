@@ -21,14 +21,14 @@ from edgesr.planned import plan
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SIZE = (96, 96)
-ON_CPU, ON_IPHONE = "bsrn-s_x4_onnxruntime_int8_96x96", "bsrn-s_x4_coreml_int8_96x96"
+ON_CPU, LITERT, ON_IPHONE = (f"bsrn-s_x4_{target}_int8_96x96" for target in ("onnxruntime", "tflite", "coreml"))
 
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of both artifacts."""
+    """The folder of the artifacts."""
     out = tmp_path_factory.mktemp("artifacts")
-    planned = plan("bsrn-s", 4, ["onnxruntime", "coreml"], ["int8"], (SIZE,))
+    planned = plan("bsrn-s", 4, ["onnxruntime", "tflite", "coreml"], ["int8"], (SIZE,))
     outcome = convert_all(Session("bsrn-s", int8=True), planned, out, advise=False)
     assert outcome.first_error is None
     return out
@@ -46,10 +46,10 @@ def one_cache(cache: Path, own_environment: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CONFIG_HOME", str(cache))
 
 
-def made(artifact: Path, platform: str, out: Path) -> Path:
+def made(platform: str, out: Path, *artifacts: Path) -> Path:
     for tool in {"web": ["npm"], "android": ["npm", "aapt", "zipalign", "apksigner"]}.get(platform, []):
         program(tool)
-    bundle([artifact], platform, out)
+    bundle(artifacts, platform, out)
     (notice,) = {file.read_text() for file in out.rglob("NOTICE.txt")}
     assert "licence" in notice.lower()
     assert (out / "README.md").read_text()
@@ -57,7 +57,7 @@ def made(artifact: Path, platform: str, out: Path) -> Path:
 
 
 def test_the_web_app_computes_what_the_python_runner_computes(artifacts: Path, tmp_path: Path) -> None:
-    out = made(artifacts / ON_CPU, "web", tmp_path / "web")
+    out = made("web", tmp_path / "web", artifacts / ON_CPU)
     photo = tmp_path / "photo.png"
     Image.effect_mandelbrot((120, 70), (-2, -1, 1, 1), 50).convert("RGB").save(photo)
     with driver() as playwright, chromium(playwright) as browser, served(out / "www") as address:
@@ -70,7 +70,7 @@ def test_the_web_app_computes_what_the_python_runner_computes(artifacts: Path, t
 
 
 def test_the_apk_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
-    (apk,) = made(artifacts / ON_CPU, "android", tmp_path / "android").rglob("*.apk")
+    (apk,) = made("android", tmp_path / "android", artifacts / ON_CPU).rglob("*.apk")
     with zipfile.ZipFile(apk) as inside:
         names = inside.namelist()
         (model,) = [name for name in names if name.endswith("model.onnx")]
@@ -79,13 +79,13 @@ def test_the_apk_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
 
 
 def test_the_project_for_android_studio_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
-    out = made(artifacts / ON_CPU, "android-studio", tmp_path / "studio")
+    out = made("android-studio", tmp_path / "studio", artifacts / ON_CPU)
     (model,) = out.rglob("model.onnx")
     assert model.read_bytes() == (artifacts / ON_CPU / "model.onnx").read_bytes()
 
 
 def test_the_xcode_project_holds_the_package(artifacts: Path, tmp_path: Path) -> None:
-    out = made(artifacts / ON_IPHONE, "ios", tmp_path / "ios")
+    out = made("ios", tmp_path / "ios", artifacts / ON_IPHONE)
     (project,) = out.rglob("project.pbxproj")
     assert "EdgeSRKit" in project.read_text()
     (package,) = [file for file in out.rglob("*.mlpackage") if file.is_dir()]
@@ -97,12 +97,14 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("platform", ["rpi", "jetson"])
-def test_the_tar_of_a_board_holds_the_model(artifacts: Path, tmp_path: Path, platform: str) -> None:
-    (tar,) = made(artifacts / ON_CPU, platform, tmp_path / platform).rglob("*.tar*")
+def test_the_tar_of_a_board_holds_the_models(artifacts: Path, tmp_path: Path, platform: str) -> None:
+    out = made(platform, tmp_path / platform, artifacts / ON_CPU, artifacts / LITERT)
+    (tar,) = out.rglob("*.tar")
     with tarfile.open(tar) as inside:
         names = inside.getnames()
-        (manifest,) = [name for name in names if name.endswith(f"{ON_CPU}/manifest.json")]
-        stream = inside.extractfile(manifest)
-        assert stream is not None
-        assert json.load(stream)["precision"] == "int8"
+        for slug in (ON_CPU, LITERT):
+            (manifest,) = [name for name in names if name.endswith(f"{slug}/manifest.json")]
+            stream = inside.extractfile(manifest)
+            assert stream is not None
+            assert json.load(stream)["slug"] == slug
     assert any(name.endswith("/install.sh") for name in names)

@@ -244,17 +244,24 @@ def gmacs(network: nn.Module, scale: int) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def receptive_field_px(network: nn.Module, side: int) -> int:
-    """Radius of the input pixels with a non-zero gradient, over the six phases of the strided attention."""
-    image = torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def receptive_field_px(network: nn.Module, side: int, across: int = 48) -> int:
+    """Radius of the input pixels with a non-zero gradient, over the six phases of the strided attention.
+
+    On strips of `side` by `across`, upright and lying: along each what a square would show, in a part of the time.
+    """
+    return max(_reach(network.double(), (side, across), 0), _reach(network, (across, side), 1))
+
+
+def _reach(network: nn.Module, size: tuple[int, int], axis: int) -> int:
+    image = torch.rand(1, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     image.requires_grad_()
-    output = network.double()(image)
-    scale, radius = output.shape[-1] // side, 0
-    for centre in range(side // 2, side // 2 + 6):
+    output = network(image)
+    scale, radius = output.shape[-1] // size[-1], 0
+    for step in range(6):
+        centre = [length // 2 + step for length in size]
         for phase in (0, scale - 1):
-            position = centre * scale + phase
-            (gradient,) = torch.autograd.grad(output[0, :, position, position].sum(), image, retain_graph=True)
-            rows, columns = (gradient[0].abs().sum(0) > 0).nonzero(as_tuple=True)
-            reach = max(int((axis - centre).abs().max()) for axis in (rows, columns))
-            radius = max(radius, reach)
+            row, column = (position * scale + phase for position in centre)
+            (gradient,) = torch.autograd.grad(output[0, :, row, column].sum(), image, retain_graph=True)
+            touched = (gradient[0].abs().sum(0) > 0).nonzero(as_tuple=True)[axis]
+            radius = max(radius, int((touched - centre[axis]).abs().max()))
     return radius
