@@ -102,7 +102,7 @@ def _by_precision(layers: list[Layer]) -> str:
         found = [layer for layer in layers if layer.precision == precision]
         share = sum(layer.macs_share for layer in found)
         parts.append(f"{precision} {share:.0%} of the convolution work and {len(found)} of {len(layers)} layers")
-    return f"Execution precision on this CPU: {'; '.join(parts)} ({LAYERS} lists them)."
+    return f"Execution precision that OpenVINO chooses on this CPU: {'; '.join(parts)} ({LAYERS} lists them)."
 
 
 def _table(layers: list[Layer], hint: str, size: Size) -> str:

@@ -168,4 +168,4 @@ def test_openvino_lists_the_precision_of_every_layer(source: Source, tmp_path: P
     assert len(convolutions) == 9
     assert sum(layer["macs_share"] for layer in convolutions) == pytest.approx(1, abs=1e-4)
     assert {layer["precision"] for layer in convolutions} == ({"u8"} if precision == "int8" else {"f32"})
-    assert made.notes[-1].startswith("Execution precision on this CPU")
+    assert made.notes[-1].startswith("Execution precision that OpenVINO chooses on this CPU")
