@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 # At most four: each worker loads torch and a toolchain. By file, because fixtures that convert are shared in a file; in
-# the order of tests/conftest.py.
+# the order of tests/conftest.py. One thread each: the workers and what they start take all cores as it is.
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test bench check format docs clean help
@@ -22,7 +22,7 @@ demo: $(VENV)/.demo  ## convert bsrn-s to two targets, upscale a photo, print a 
 	$(BIN)/python -m edgesr.demo --out demo
 
 test: $(VENV)/.dev  ## the whole suite
-	$(BIN)/python -m pytest $(WORKERS) --durations 25
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) --durations 100 --durations-min 5
 
 bench: $(VENV)/.dev  ## time every graph form in every runtime installed here (10 minutes), write docs/bench.json
 	$(BIN)/python -m edgesr.bench.forms --out docs/bench.json

@@ -22,7 +22,7 @@ from edgesr.devices.ssh import CONFIG_VARIABLE
 RUNS = ROOT / "docs" / "runs"
 SCRATCH = ROOT / "runs" / "devices"
 ON_HOST = dict.fromkeys(("bsrn-s", "plainusr-t", "plainusr-m"), ("onnxruntime", "openvino", "tflite", "executorch"))
-ON_BOARD = {"bsrn-s": ("onnxruntime", "tflite"), "plainusr-t": ("onnxruntime", "openvino", "tflite")}
+ON_BOARD = {"bsrn-s": ("onnxruntime",), "plainusr-t": ("onnxruntime", "openvino", "tflite")}
 PRIVATE = re.compile(r'(?<="executable": ")[^"]*/([^"/]*)(?=")|(?<="kernel": "Linux )([\d.]+)[^"]*(?=")')
 """Where Python lies, whose kernel it is: these lines are published."""
 RUNTIMES = ("onnxruntime", "openvino", "litert")

@@ -4,10 +4,11 @@ edgesr quantize MODEL -o RECIPES/MODEL.json --calib CALIB --data DATA --max-drop
 
 python docs/quality.py --recipes RECIPES --calib CALIB --data DATA [--model bsrn-s ...] [--only nncf ...]
 
-With `--qat` the recipes are those of `edgesr qat`, measured in ONNX Runtime and OpenVINO.
+With `--own ptq` or `--own qat` the recipes are of `edgesr quantize` or `edgesr qat` for the weights in the package,
+measured in ONNX Runtime and OpenVINO.
 
-Writes docs/quality/MODEL.json (docs/qat/MODEL.json for `--qat`; docs/quality.md shows both); networks without a recipe
-are skipped. Goes on where it was interrupted; rows of another recipe or other photos are measured anew, and with
+Writes docs/quality/MODEL.json, or docs/own/WAY/MODEL.json; docs/quality.md shows both. Networks without a recipe are
+skipped. Goes on where it was interrupted; rows of another recipe or other photos are measured anew, and with
 `--again` those that are there already.
 """
 
@@ -22,12 +23,14 @@ from typing import Any
 import click
 import flat
 import peers
-from quality_page import BARS, QAT, SHOWN
+from quality_page import BARS, OWN, SHOWN
 from records import MODELS, ROOT, RUN_HERE, SCALE, machine, read, write
 
 from edgesr import datasets, isolation
 from edgesr.artifact import Proof, file_sha256, read_manifest
 from edgesr.errors import EdgesrError, MissingExtra
+from edgesr.models.files import shipped_file
+from edgesr.models.registry import find
 from edgesr.pipeline import CROPS_FOR_RECIPES, Session, convert_all
 from edgesr.planned import plan
 from edgesr.quantization.calibration import Calibration, from_images
@@ -85,12 +88,13 @@ class Photos:
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), default=MODELS)
 @click.option("--only", multiple=True, type=click.Choice(NAMES), default=NAMES, help="Targets and peers.")
 @click.option("--again", is_flag=True)
-@click.option("--qat", is_flag=True, help="RECIPES are of 'edgesr qat'.")
+@click.option("--own", type=click.Choice([*OWN]), help="Of the weights in the package, and how the recipes were made.")
 def main(
-    recipes: Path, calib: Path, data: Path, models: tuple[str, ...], only: tuple[str, ...], again: bool, qat: bool
+    recipes: Path, calib: Path, data: Path, models: tuple[str, ...], only: tuple[str, ...], again: bool, own: str | None
 ) -> None:
-    records = QAT if qat else RECORDS
-    only = tuple(name for name in only if name in SHOWN) if qat else only
+    records = RECORDS if own is None else OWN[own]
+    if own is not None:
+        only = tuple(name for name in only if name in SHOWN)
     with Terminal() as terminal:
         try:
             photos = calibration_photos(calib)
@@ -98,7 +102,8 @@ def main(
                 recipe = recipes / f"{model}.json"
                 if recipe.is_file():
                     missing = [name for name in only if again or not done(read(records, model), name, recipe, photos)]
-                    measure(model, recipe, photos, data, missing, terminal, records)
+                    weights = None if own is None else shipped_file(find(model, SCALE))
+                    measure(model, recipe, photos, data, missing, terminal, records, weights)
                 else:
                     terminal.say(f"{model}: skipped, no {recipe}. Make it with: edgesr quantize {model} -o {recipe}")
         except EdgesrError as error:
@@ -117,13 +122,24 @@ def done(rows: dict[str, Any], name: str, recipe: Path, photos: Photos) -> bool:
 
 
 def measure(
-    model: str, recipe: Path, photos: Photos, data: Path, names: Sequence[str], terminal: Terminal, records: Path
+    model: str,
+    recipe: Path,
+    photos: Photos,
+    data: Path,
+    names: Sequence[str],
+    terminal: Terminal,
+    records: Path,
+    weights: Path | None,
 ) -> None:
-    """Measure the rows `names` of one network; each is written to the folder `records` as soon as it is there."""
+    """Measure the rows `names` of one network; each is written to the folder `records` as soon as it is there.
+
+    `weights`: None for those that a user would get."""
     if not names:
         terminal.say(f"{model}: nothing left to measure.")
         return
-    session = Session(model, SCALE, data=data, int8=True, recipe=recipe, timeout_s=TIMEOUT_S, listener=terminal)
+    session = Session(
+        model, SCALE, weights=weights, data=data, int8=True, recipe=recipe, timeout_s=TIMEOUT_S, listener=terminal
+    )
     for name in names:
         start = time.perf_counter()
         record = run_peer(session, name, photos) if name in peers.PEERS else run_target(session, name, recipe)

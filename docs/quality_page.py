@@ -23,8 +23,8 @@ TITLES = {"nncf": "NNCF", "nncf-mixed": "NNCF, mixed", "ort": "ORT", "ort-advise
 SHOWN = ("onnxruntime", "openvino")
 """Runtimes that README.md shows."""
 
-QAT = ROOT / "docs" / "qat"
-"""Records of recipes that were trained (edgesr qat)."""
+OWN = {way: ROOT / "docs" / "own" / way for way in ("ptq", "qat")}
+"""Records of recipes for the weights in the package, by how they were made: edgesr quantize, edgesr qat."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 """The records of one network, by target or peer."""
@@ -36,7 +36,7 @@ def recorded(folder: Path = ROOT / "docs" / "quality") -> dict[str, Rows]:
     return {model: rows for model, rows in found.items() if rows}
 
 
-def quality_page(records: Mapping[str, Rows], trained: Mapping[str, Rows]) -> str:
+def quality_page(records: Mapping[str, Rows], own: Mapping[str, Mapping[str, Rows]]) -> str:
     everything = [row for rows in records.values() for row in rows.values()]
     facts = {
         "machines": "; ".join(distinct(row["machine"] for row in everything)),
@@ -50,8 +50,8 @@ def quality_page(records: Mapping[str, Rows], trained: Mapping[str, Rows]) -> st
     missing = [f"`{model}`" for model in MODELS if model not in records]
     sections = [f"## {model} x4\n\n{model_table(rows)}" for model, rows in records.items()]
     unmeasured = [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    learned = [trained_section(records, trained)] if trained else []
-    return "\n\n".join([INTRODUCTION.format(**facts), overview(records), *unmeasured, *learned, *sections]) + "\n"
+    ours = [own_section(own)] if any(own.values()) else []
+    return "\n\n".join([INTRODUCTION.format(**facts), overview(records), *unmeasured, *ours, *sections]) + "\n"
 
 
 INTRODUCTION = """# What INT8 loses in every runtime
@@ -83,37 +83,40 @@ They search for less: a recipe takes more time and keeps a few convolutions in f
 what the tools' own settings cost on these networks, not what a search for better ones could get out of the tools."""
 
 
-def trained_section(records: Mapping[str, Rows], trained: Mapping[str, Rows]) -> str:
+def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
     """Float, post-training quantization and training for INT8, a line per network, way and runtime."""
-    sets = distinct(
-        found["name"] for rows in trained.values() for row in rows.values() for found in (row["proof"] or {})["sets"]
-    )
+    by_model = {model: {way: own[way].get(model, {}) for way in own} for model in MODELS}
+    measured = {model: ways for model, ways in by_model.items() if any(ways.values())}
+    everything = [proof_of(row) for ways in measured.values() for rows in ways.values() for row in rows.values()]
+    sets = distinct(f"{found.name} ({found.images})" for proof in everything for found in proof.sets)
     lines = []
-    for model, rows in trained.items():
-        quality = proof_of(next(iter(rows.values()))).sets
-        lines.append([f"`{model}`", "float32", "torch", *(f"{each.psnr_fp32_db:.3f}" for each in quality), "", "", ""])
+    for model, ways in measured.items():
+        exact = next(proof_of(row) for rows in ways.values() for row in rows.values()).sets
+        lines.append([f"`{model}`", "float32", "torch", *(f"{each.psnr_fp32_db:.3f}" for each in exact), "", "", ""])
         lines += [
-            [f"`{model}`", way, ran_in(name, proof_of(row).runtime), *trained_cells(row)]
+            [f"`{model}`", way.upper(), ran_in(name, proof_of(rows[name]).runtime), *own_cells(rows[name])]
+            for way, rows in ways.items()
             for name in SHOWN
-            for way, row in (("PTQ", records.get(model, {}).get(name)), ("QAT", rows.get(name)))
-            if row is not None and row["proof"]
+            if name in rows
         ]
-    return f"{TRAINED}\n\n{table(['x4', 'way', 'ran in', *sets, 'mean', 'worst', 'INT8'], lines, right=3)}"
+    return f"{OWN_WEIGHTS}\n\n{table(['x4', 'way', 'ran in', *sets, 'mean', 'worst', 'INT8'], lines, right=3)}"
 
 
-TRAINED = """## Trained for INT8
+OWN_WEIGHTS = """## The weights in this package: float, PTQ, QAT
 
-`edgesr qat` (docs/qat.md) beside post-training quantization; the recipes of `--qat` are its own:
+Recipes by post-training quantization (`edgesr quantize MODEL`) and by training for INT8 (`edgesr qat MODEL`,
+[qat.md](qat.md)), each measured by
 
 ```
-python docs/quality.py --qat --recipes RECIPES --calib CALIB --data DATA
+python docs/quality.py --own ptq --recipes PTQ --calib CALIB --data DATA
+python docs/quality.py --own qat --recipes QAT --calib CALIB --data DATA
 ```
 
 Luma PSNR in dB of float32, below it how many dB less each recipe has in the runtime named; `mean`: over the sets;
 `worst`: on the worst image of any; `INT8`: part of the convolutions' multiply-accumulates on integers."""
 
 
-def trained_cells(row: Mapping[str, Any]) -> list[str]:
+def own_cells(row: Mapping[str, Any]) -> list[str]:
     found = proof_of(row)
     mean_db, worst_db = lost(found)
     drops = [f"{quality.psnr_drop_db:+.3f}" for quality in found.sets]

@@ -15,7 +15,7 @@ RUNTIMES = {
 }
 
 
-MAIN = {"tflite": "model.tflite", "coreml": "model.mlpackage"}
+MAIN = {"tflite": "model.tflite", "coreml": "model.mlpackage", "executorch": "model.pte"}
 
 
 def builder_words(*more: object) -> list[str]:
@@ -48,7 +48,7 @@ def stand_in_app() -> Path:
 
 
 def artifact(folder: Path, target: str = "onnxruntime", precision: Precision = "int8", weights: str = "user") -> Path:
-    request = Request("bsrn-s", 4, target, precision, ((64, 64),) if target in ("tflite", "coreml") else ())
+    request = Request("bsrn-s", 4, target, precision, ((64, 64),) if target in MAIN else ())
     place = folder / request.slug
     place.mkdir(parents=True)
     main_file = MAIN.get(target, "model.onnx")
@@ -63,8 +63,8 @@ def artifact(folder: Path, target: str = "onnxruntime", precision: Precision = "
         scale=4,
         main=main_file,
         files=file_entries(place),
-        inputs=(TensorSpec("image", (1, 3, "height", "width"), "float32"),),
-        outputs=(TensorSpec("upscaled", (1, 3, "4*height", "4*width"), "float32"),),
+        inputs=(_tensor("image", "height", "width", target),),
+        outputs=(_tensor("upscaled", "4*height", "4*width", target),),
         min_side_px=15,
         halo_px=32,
         peak_bytes_per_px=3264,
@@ -73,6 +73,12 @@ def artifact(folder: Path, target: str = "onnxruntime", precision: Precision = "
     )
     write_manifest(place, manifest)
     return place
+
+
+def _tensor(name: str, height: str, width: str, target: str) -> TensorSpec:
+    if target == "tflite":
+        return TensorSpec(name, (1, height, width, 3), "float32", "NHWC")
+    return TensorSpec(name, (1, 3, height, width), "float32")
 
 
 def content(folder: Path) -> dict[str, bytes]:

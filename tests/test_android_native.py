@@ -20,6 +20,7 @@ from small_bundles import artifact, builder_words, content
 
 from edgesr.bench.records import Closed, End, Opened, Samples, Start, read
 from edgesr.bundles import bundle
+from edgesr.bundles.android_studio import LIBRARIES
 from edgesr.errors import Unsupported
 from edgesr.tiling import tile_for_budget
 
@@ -97,7 +98,8 @@ def test_tiles_for_a_budget_are_those_of_the_python_code(ask: Ask) -> None:
     assert {"null", "refused"} < set(expected)
 
 
-def test_pixels_are_those_of_the_python_code(ask: Ask) -> None:
+@pytest.mark.parametrize("word", ["pixels", "pixels, channels last"])
+def test_pixels_are_those_of_the_python_code(ask: Ask, word: str) -> None:
     cases = ios_cases.cases()["pixels"]
 
     def argb(rgba: Sequence[int]) -> np.ndarray:
@@ -106,7 +108,7 @@ def test_pixels_are_those_of_the_python_code(ask: Ask) -> None:
         return packed
 
     lines = [
-        ("pixels", one["width"], one["height"], *argb(one["rgba"]), one["haloPx"], 1, 1, *one["tile"]) for one in cases
+        (word, one["width"], one["height"], *argb(one["rgba"]), one["haloPx"], 1, 1, *one["tile"]) for one in cases
     ]
     for one, answer in zip(cases, ask(lines), strict=True):
         found = np.array(answer.split(), np.uint32)
@@ -145,9 +147,17 @@ def test_the_manifest_is_read_and_what_is_wrong_is_named(ask: Ask) -> None:
             place = place[key]
         place[path[-1]] = value
         manifests.append(one)
-    answers = ask([("manifest", *encoded(one)) for one in manifests])
+    for_litert = copy.deepcopy(MANIFEST)
+    for_litert["request"]["target"] = "tflite"
+    for tensor in (*for_litert["inputs"], *for_litert["outputs"]):
+        tensor["layout"] = "NHWC"
+    of_other_target = copy.deepcopy(for_litert)
+    of_other_target["request"]["target"] = "executorch"
+    answers = ask([("manifest", *encoded(one)) for one in (*manifests, for_litert, of_other_target)])
+    assert answers[-2] == answers[0]
+    assert "inputs.layout is not NCHW" in answers[-1]
     assert answers[0] == f"{MANIFEST['slug']} [64x64, 96x128] 96x128 model.onnx"
-    for (field, _, value), answer in zip(wrong, answers[1:], strict=True):
+    for (field, _, value), answer in zip(wrong, answers[1:-2], strict=True):
         assert answer.startswith(f"refused ARTIFACT This model cannot be used: in its manifest.json, {field}"), value
 
 
@@ -183,6 +193,26 @@ def test_what_the_code_names_is_in_the_layout_and_nothing_is_permitted() -> None
         ElementTree.parse(file)
 
 
+def names_in(folder: Path, suffix: str) -> set[str]:
+    return {path.stem for path in folder.rglob(f"*{suffix}")}
+
+
+@pytest.mark.parametrize("targets", [("onnxruntime",), ("tflite",), ("executorch", "tflite"), tuple(LIBRARIES)])
+def test_the_project_has_the_runtimes_of_its_artifacts_alone(targets: tuple[str, ...], tmp_path: Path) -> None:
+    bundle([artifact(tmp_path, target) for target in targets], "android-studio", tmp_path / "out")
+    kotlin = names_in(tmp_path / "out", ".kt")
+    gradle = (tmp_path / "out" / "app" / "build.gradle.kts").read_text()
+    (file,) = (tmp_path / "out").rglob("InferenceRuntimes.kt")
+    notice = (tmp_path / "out" / "NOTICE.txt").read_text()
+    for target, library in LIBRARIES.items():
+        there = target in targets
+        assert (library.kotlin in kotlin) == there
+        assert (f'implementation("{library.maven}:' in gradle) == there
+        assert (f'"{target}" to {library.kotlin},' in file.read_text()) == there
+        assert (library.licences in notice) == there
+    assert kotlin | {library.kotlin for library in LIBRARIES.values()} == names_in(SOURCES, ".kt")
+
+
 def test_the_project_is_whole_reproducible_and_says_what_was_not_done(tmp_path: Path) -> None:
     place = artifact(tmp_path / "a")
     bundle([place], "android-studio", tmp_path / "out")
@@ -193,7 +223,8 @@ def test_the_project_is_whole_reproducible_and_says_what_was_not_done(tmp_path: 
     assert found[f"{base}/model.onnx"] == (place / "model.onnx").read_bytes()
     assert found[f"{base}/manifest.json"] == (place / "manifest.json").read_bytes()
     sources = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*") if path.is_file()}
-    assert sources <= found.keys()
+    unused = {f"{library.kotlin}.kt" for target, library in LIBRARIES.items() if target != "onnxruntime"}
+    assert {name for name in sources if name.rpartition("/")[2] not in unused} <= found.keys()
     readme = found["README.md"].decode()
     assert all(f"\n{step}. " in readme for step in (1, 2, 3))
     assert "nothing of it was built with Gradle" in readme
@@ -201,6 +232,6 @@ def test_the_project_is_whole_reproducible_and_says_what_was_not_done(tmp_path: 
     assert b"@VERSION@" not in b"".join(found.values())
     for word in builder_words(tmp_path):
         assert [name for name, body in found.items() if word.encode() in body] == []
-    with pytest.raises(Unsupported, match=r"tflite, which android-studio does not run"):
-        bundle([artifact(tmp_path, "tflite")], "android-studio", tmp_path / "other")
+    with pytest.raises(Unsupported, match=r"openvino, which android-studio does not run"):
+        bundle([artifact(tmp_path, "openvino")], "android-studio", tmp_path / "other")
     assert json.loads(found[f"{base}/manifest.json"])["schema"] == 1

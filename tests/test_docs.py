@@ -9,7 +9,9 @@ import generate
 import pytest
 import quality
 import quality_page
+import runs_page
 import tiling_page
+from small_bundles import builder_words
 
 from edgesr.bench.compare import REGIME
 from edgesr.errors import NothingFits
@@ -23,7 +25,7 @@ MODELS = [spec.name for spec in SPECS if spec.scale == 4 and spec.name.startswit
 
 ROWS: list[dict[str, Any]] = generate.measured()
 RECORDS = quality_page.recorded()
-TRAINED = quality_page.recorded(quality_page.QAT)
+OWN = {way: quality_page.recorded(folder) for way, folder in quality_page.OWN.items()}
 RANDOM = full_sizes_page.recorded()
 RANDOM_ROWS = [row for rows in RANDOM.values() for row in rows.values()]
 FP16_FLOOR_DB = 50
@@ -36,6 +38,18 @@ def test_the_page_of_targets_is_what_the_generator_writes() -> None:
 
 def test_readme_shows_the_same_int8_figures() -> None:
     assert quality_page.readme_block(RECORDS) in (ROOT / "README.md").read_text()
+
+
+def test_what_was_measured_on_devices_is_shown_and_says_nothing_of_this_machine() -> None:
+    loaded = runs_page.recorded()
+    assert loaded is not None
+    assert loaded.unread == ()
+    assert {run.summary.where.kind for run in loaded.runs} == {"host", "emulated"}
+    assert {run.summary.status for run in loaded.runs} == {"done"}
+    assert runs_page.readme_block(loaded) in (ROOT / "README.md").read_text()
+    assert (ROOT / runs_page.PAGE).read_text() == runs_page.runs_page(loaded)
+    lines = "".join(file.read_text() for file in runs_page.RUNS.rglob("*.jsonl"))
+    assert [word for word in builder_words() if word in lines] == []
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -72,7 +86,7 @@ def test_the_page_of_tiles_is_what_the_generator_writes() -> None:
 
 
 def test_the_page_of_losses_is_what_the_generator_writes() -> None:
-    assert (ROOT / "docs" / "quality.md").read_text() == quality_page.quality_page(RECORDS, TRAINED)
+    assert (ROOT / "docs" / "quality.md").read_text() == quality_page.quality_page(RECORDS, OWN)
 
 
 def test_every_record_of_a_loss_belongs_to_a_network_and_is_shown() -> None:
@@ -82,7 +96,7 @@ def test_every_record_of_a_loss_belongs_to_a_network_and_is_shown() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_page_of_losses_names_a_network_that_was_not_measured(model: str) -> None:
-    page = quality_page.quality_page(RECORDS, TRAINED)
+    page = quality_page.quality_page(RECORDS, OWN)
     assert (f"## {model} x4" in page) != (f"`{model}`" in page.partition("Not measured yet:")[2].partition("\n")[0])
 
 

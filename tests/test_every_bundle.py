@@ -18,7 +18,7 @@ from edgesr.bundles import bundle
 from edgesr.pipeline import Session, convert_all
 from edgesr.planned import plan
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SIZE = (96, 96)
 ON_CPU, LITERT, ON_IPHONE = (f"bsrn-s_x4_{target}_int8_96x96" for target in ("onnxruntime", "tflite", "coreml"))

@@ -20,7 +20,7 @@ from small_bundles import artifact, builder_words, content
 
 from edgesr.artifact import read_manifest, write_manifest
 from edgesr.bench.records import Closed, End, Opened, Samples, Start, read
-from edgesr.bundles import bundle, xcode
+from edgesr.bundles import bundle, ios, xcode
 from edgesr.bundles.options import Options
 from edgesr.errors import ArtifactError, Unsupported, UsageError
 
@@ -112,6 +112,31 @@ def test_property_lists_are_whole_and_ask_only_for_saving(made: Path) -> None:
         json.loads(file.read_text())
 
 
+def test_executorch_is_linked_where_an_artifact_needs_it(tmp_path: Path, project: Any) -> None:
+    pbxproj = pytest.importorskip("pbxproj", reason="needs edgesr[dev]")
+    places = [artifact(tmp_path, target) for target in ("coreml", "executorch")]
+    bundle(places, "ios", tmp_path / "out")
+    found = pbxproj.XcodeProject.load(str(tmp_path / "out" / "edgesr.xcodeproj" / "project.pbxproj"))
+    (remote,) = found.objects.get_objects_in_section("XCRemoteSwiftPackageReference")
+    assert (remote.repositoryURL, remote.requirement.branch) == (ios.EXECUTORCH.address, ios.EXECUTORCH.branch)
+    products = found.objects.get_objects_in_section("XCSwiftPackageProductDependency")
+    assert {one.productName for one in products} == {"EdgeSRKit", *ios.EXECUTORCH.products}
+    assert {one.package for one in products if "package" in one} == {remote.get_id()}
+    (target,) = found.objects.get_objects_in_section("PBXNativeTarget")
+    assert len(target.packageProductDependencies) == len(products)
+    (frameworks,) = found.objects.get_objects_in_section("PBXFrameworksBuildPhase")
+    assert {found.objects[one].productRef for one in frameworks.files} == {one.get_id() for one in products}
+    (whole,) = found.objects.get_objects_in_section("PBXProject")
+    assert remote.get_id() in whole.packageReferences
+    settings = [one.buildSettings for one in found.objects.get_objects_in_section("XCBuildConfiguration")]
+    assert sum("OTHER_LDFLAGS" in one and "-all_load" in one.OTHER_LDFLAGS for one in settings) == 2
+    assert "ExecuTorch" in (tmp_path / "out" / "NOTICE.txt").read_text()
+    assert not list(project.objects.get_objects_in_section("XCRemoteSwiftPackageReference"))
+    known = set(found.objects.get_keys())
+    text = (tmp_path / "out" / "edgesr.xcodeproj" / "project.pbxproj").read_text()
+    assert set(re.findall(r"\b[0-9A-F]{24}\b", text)) == known
+
+
 @pytest.mark.parametrize("name", SWIFT)
 def test_sources_are_swift(name: str) -> None:
     tree_sitter = pytest.importorskip("tree_sitter", reason="needs edgesr[dev]")
@@ -123,11 +148,12 @@ def test_sources_are_swift(name: str) -> None:
     assert parser.parse(source + b"\nfunc (").root_node.has_error
 
 
-def test_the_app_opens_no_address_and_only_apple_s_frameworks() -> None:
+def test_the_app_opens_no_address_and_needs_apple_s_frameworks_alone() -> None:
     app = {name: (SOURCES / name).read_text() for name in SWIFT if name.startswith("App/")}
     imported = {line.split()[1] for text in app.values() for line in text.splitlines() if line.startswith("import ")}
     assert imported == {
         *("CoreGraphics", "CoreML", "CryptoKit", "EdgeSRKit", "Foundation", "ImageIO", "Observation", "PhotosUI"),
+        "ExecuTorch",  # where the project has it
         *("SwiftUI", "UIKit", "UniformTypeIdentifiers"),
     }
     assert not [
@@ -164,7 +190,9 @@ def test_the_same_artifacts_give_the_same_bytes_with_nothing_of_the_builder(made
 
 
 def test_what_the_app_cannot_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match=r"onnxruntime, which ios does not run.*--target coreml"):
+    with pytest.raises(
+        Unsupported, match=r"onnxruntime, which ios does not run. Convert to coreml or executorch.*--target coreml"
+    ):
         bundle([artifact(tmp_path)], "ios", tmp_path / "out")
     place = artifact(tmp_path, "coreml")
     manifest = read_manifest(place)

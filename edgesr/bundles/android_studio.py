@@ -2,12 +2,14 @@
 
     settings.gradle.kts ...   core/ (Java)   app/ (Kotlin)   app/src/main/assets/models/SLUG/   README.md   NOTICE.txt
 
-Gradle fetches ONNX Runtime when the project is built; nothing is built here.
+Gradle fetches the runtimes of the artifacts when the project is built; nothing is built here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from edgesr import __version__
 from edgesr.bundles import notices
@@ -16,26 +18,56 @@ from edgesr.bundles.options import Options
 from edgesr.errors import BundleError
 from edgesr.listener import Listener
 
-TARGETS = ("onnxruntime",)
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A runtime of the app. `kotlin`: its object, in a file of that name. `maven`: group and name. `licences`: of what
+    Gradle fetches for it."""
+
+    title: str
+    kotlin: str
+    maven: str
+    licences: str
+
+
+LIBRARIES: Mapping[str, Library] = MappingProxyType(
+    {
+        "onnxruntime": Library(
+            *("ONNX Runtime", "OnnxRuntime", "com.microsoft.onnxruntime:onnxruntime-android"),
+            "ONNX Runtime for Android (MIT, Microsoft)",
+        ),
+        "tflite": Library(*("LiteRT", "LiteRt", "com.google.ai.edge.litert:litert"), "LiteRT (Apache-2.0, Google)"),
+        "executorch": Library(
+            *("ExecuTorch", "ExecuTorch", "org.pytorch:executorch-android"),
+            "ExecuTorch for Android (BSD-3-Clause, Meta), fbjni and SoLoader (Apache-2.0, Meta)",
+        ),
+    }
+)
+TARGETS = tuple(LIBRARIES)
 MARKER = "settings.gradle.kts"
 SOURCES = "android/native"
 ASSETS = "app/src/main/assets"
 KEPT = (".kts", ".properties", ".java", ".kt", ".xml")
-FETCHED = """\
-Gradle fetches these when the project is built, each under its own licence: ONNX Runtime for Android (MIT, Microsoft),
-androidx.exifinterface (Apache-2.0, Google), the Kotlin standard library (Apache-2.0, JetBrains).
-"""
+NAMING = ("InferenceRuntimes.kt", "build.gradle.kts")
+"""Files with a line for every library."""
+ALWAYS_FETCHED = (
+    "androidx.exifinterface (Apache-2.0, Google)",
+    "the Kotlin standard library (Apache-2.0, JetBrains)",
+)
 
 
 def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> Callable[[Path], None]:
     """Check what the app cannot use; the result writes the project into an empty folder."""
-    check_float(packed)
+    check_float(packed, {"tflite": "NHWC"})
     return lambda folder: _write(packed, folder)
 
 
 def _write(packed: Sequence[Packed], folder: Path) -> None:
-    _copy_sources(folder)
-    parts = [*notices.own("The app (edgesr)", [item.manifest for item in packed]), ("Libraries", FETCHED)]
+    targets = {item.manifest.request.target for item in packed}
+    _copy_sources(folder, [library for target, library in LIBRARIES.items() if target not in targets])
+    fetched = [*(LIBRARIES[target].licences for target in TARGETS if target in targets), *ALWAYS_FETCHED]
+    words = f"Gradle fetches these when the project is built, each under its own licence: {', '.join(fetched)}.\n"
+    parts = [*notices.own("The app (edgesr)", [item.manifest for item in packed]), ("Libraries", words)]
     notice = notices.joined(parts).encode()
     for item in packed:
         for name in ("manifest.json", item.manifest.main):
@@ -45,8 +77,9 @@ def _write(packed: Sequence[Packed], folder: Path) -> None:
     _put(folder / "README.md", _readme(packed).encode())
 
 
-def _copy_sources(folder: Path) -> None:
-    """Raises BundleError if the installation has lost them."""
+def _copy_sources(folder: Path, unused: Sequence[Library]) -> None:
+    """All but `unused`. Raises BundleError if the installation has lost them."""
+    left_out = {f"{library.kotlin}.kt" for library in unused}
     source = Path(str(resources.files("edgesr.apps"))) / SOURCES
     if not (source / MARKER).is_file():
         raise BundleError(f"The app's sources are incomplete in {source}. Install edgesr again.")
@@ -54,14 +87,22 @@ def _copy_sources(folder: Path) -> None:
         relative = path.relative_to(source)
         # What Gradle leaves behind is none of its sources.
         is_made = any(part == "build" or part.startswith(".") for part in relative.parts)
-        if path.is_file() and path.suffix in KEPT and not is_made:
-            _put(folder / relative, path.read_bytes().replace(b"@VERSION@", __version__.encode()))
+        if path.is_file() and path.suffix in KEPT and path.name not in left_out and not is_made:
+            text = path.read_text(encoding="utf-8").replace("@VERSION@", __version__)
+            text = _without(text, unused) if path.name in NAMING else text
+            _put(folder / relative, text.encode())
+
+
+def _without(text: str, unused: Sequence[Library]) -> str:
+    """`text` without the lines that name them."""
+    names = [name for library in unused for name in (f" to {library.kotlin},", f"{library.maven}:")]
+    return "".join(line for line in text.splitlines(keepends=True) if not any(name in line for name in names))
 
 
 README = """\
 # {title}
 
-A native Android app (Android 9 or newer) that enlarges photos with {models} in ONNX Runtime, on the phone alone.
+A native Android app (Android 9 or newer) that enlarges photos with {models} in {runtimes}, on the phone alone.
 
 1. Open this folder in Android Studio (2024.2 or newer) and let it fetch Gradle and the libraries.
 2. Connect a phone with USB debugging on.
@@ -86,7 +127,10 @@ def _readme(packed: Sequence[Packed]) -> str:
         for entry in item.manifest.files
         if entry.name == item.manifest.main
     ]
-    return README.format(title=f"edgesr: {', '.join(names)}", models=" and ".join(names), rows="\n".join(rows))
+    targets = {item.manifest.request.target for item in packed}
+    runtimes = " and ".join(library.title for target, library in LIBRARIES.items() if target in targets)
+    title = f"edgesr: {', '.join(names)}"
+    return README.format(title=title, models=" and ".join(names), runtimes=runtimes, rows="\n".join(rows))
 
 
 def _put(file: Path, content: bytes) -> None:

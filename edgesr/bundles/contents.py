@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edgesr.artifact import MANIFEST, Manifest, read_manifest
 from edgesr.errors import ArtifactError, Unsupported
@@ -43,9 +44,12 @@ def read_packed(folder: Path, platform: str, targets: Sequence[str]) -> Packed:
     return Packed(folder, manifest, {**contents.files, MANIFEST: raw})
 
 
-def check_float(packed: Sequence[Packed]) -> None:
-    """Raise Unsupported for an artifact that a native app cannot use: those give and take float32 NCHW."""
+def check_float(packed: Sequence[Packed], layouts: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raise Unsupported for an artifact that a native app cannot use: those give and take float32.
+
+    `layouts`: of targets whose tensors are not NCHW."""
     for item in packed:
+        wanted = ("float32", layouts.get(item.manifest.request.target, "NCHW"))
         tensors = (*item.manifest.inputs, *item.manifest.outputs)
-        if any((spec.dtype, spec.layout) != ("float32", "NCHW") for spec in tensors):
+        if any((spec.dtype, spec.layout) != wanted for spec in tensors):
             raise Unsupported(f"{item.folder} does not take and give float32: convert without --io.")

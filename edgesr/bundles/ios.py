@@ -6,7 +6,7 @@ The artifacts are a folder of resources and not sources, so that Xcode copies th
 hashes before Core ML compiles them on the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from edgesr.bundles.options import Options
 from edgesr.errors import BundleError
 from edgesr.listener import Listener
 
-TARGETS = ("coreml",)
+TARGETS = ("coreml", "executorch")
+EXECUTORCH = xcode.Remote(
+    "https://github.com/pytorch/executorch",
+    "swiftpm-1.4.1",
+    ("executorch", "backend_xnnpack", "kernels_optimized", "kernels_quantized"),
+)
+"""Of the release that the artifacts are made with. Xcode fetches it when the project is opened."""
+FETCHED = "Xcode fetches ExecuTorch (BSD-3-Clause, Meta) when the project is opened.\n"
 PROJECT = "edgesr.xcodeproj"
 MARKER = f"{PROJECT}/project.pbxproj"
 APP, PACKAGE, MODELS = "App", "EdgeSRKit", "models"
@@ -34,14 +41,16 @@ def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> C
 
 def _write(packed: Sequence[Packed], folder: Path) -> None:
     sources = _copy_sources(folder)
-    notice = notices.joined(notices.own("The app (edgesr)", [item.manifest for item in packed]))
+    parts = notices.own("The app (edgesr)", [item.manifest for item in packed])
+    fetched = any(item.manifest.request.target == "executorch" for item in packed)
+    notice = notices.joined([*parts, *([("Libraries", FETCHED)] if fetched else [])])
     for item in packed:
         for name, content in item.files.items():
             _put(folder / MODELS / item.manifest.slug / name, content)
     _put(folder / APP / "NOTICE.txt", notice.encode())
     _put(folder / "NOTICE.txt", notice.encode())
     _put(folder / "README.md", _readme(packed).encode())
-    _put(folder / MARKER, xcode.project(_app(sources)).encode())
+    _put(folder / MARKER, xcode.project(_app(sources, executorch=fetched)).encode())
 
 
 def _copy_sources(folder: Path) -> tuple[str, ...]:
@@ -58,7 +67,9 @@ def _copy_sources(folder: Path) -> tuple[str, ...]:
     return found
 
 
-def _app(sources: tuple[str, ...]) -> xcode.App:
+def _app(sources: tuple[str, ...], *, executorch: bool) -> xcode.App:
+    # Kernels and delegates register themselves: the linker must not drop what nothing calls.
+    linked: Mapping[str, xcode.Value] = {"OTHER_LDFLAGS": ["$(inherited)", "-all_load"]} if executorch else {}
     return xcode.App(
         name="edgesr",
         folder=APP,
@@ -80,14 +91,16 @@ def _app(sources: tuple[str, ...]) -> xcode.App:
             "PRODUCT_BUNDLE_IDENTIFIER": "org.edgesr.sample",
             "PRODUCT_NAME": "$(TARGET_NAME)",
             "TARGETED_DEVICE_FAMILY": "1,2",
+            **linked,
         },
+        remotes=(EXECUTORCH,) if executorch else (),
     )
 
 
 README = """\
 # {title}
 
-An app for iPhone and iPad (iOS 17 or newer) that enlarges photos with {models} in Core ML, on the device alone.
+An app for iPhone and iPad (iOS 17 or newer) that enlarges photos with {models} in {runtimes}, on the device alone.
 
 1. On a Mac with Xcode 15 or newer, open `edgesr.xcodeproj`.
 2. Select the target "edgesr", "Signing & Capabilities", and choose your team; change the bundle identifier if it is
@@ -110,7 +123,11 @@ def _readme(packed: Sequence[Packed]) -> str:
     rows = [
         f"| {item.manifest.slug} | {entry.name} | {entry.sha256} |" for item in packed for entry in item.manifest.files
     ]
-    return README.format(title=f"edgesr: {', '.join(names)}", models=" and ".join(names), rows="\n".join(rows))
+    targets = {item.manifest.request.target for item in packed}
+    titles = {"coreml": "Core ML", "executorch": "ExecuTorch (which Xcode fetches)"}
+    runtimes = " and ".join(title for target, title in titles.items() if target in targets)
+    title = f"edgesr: {', '.join(names)}"
+    return README.format(title=title, models=" and ".join(names), runtimes=runtimes, rows="\n".join(rows))
 
 
 def _put(file: Path, content: bytes) -> None:

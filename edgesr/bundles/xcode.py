@@ -51,10 +51,23 @@ def reference(kind: str, name: str, comment: str) -> Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """A Swift package that Xcode fetches: the repository's address, a branch, the products that the app links."""
+
+    address: str
+    branch: str
+    products: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.address.rpartition("/")[2].removesuffix(".git")
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """`folder`: of the app's files, beside the project; `sources`, `resources`, `others`: names in it (`others` are
     shown and not built). `folders`: copied as they are, beside the project. `package`: a local Swift package with one
-    product of its name. `settings`: of the target.
+    product of its name. `settings`: of the target. `remotes`: further packages.
     """
 
     name: str
@@ -65,6 +78,7 @@ class App:
     folders: tuple[str, ...]
     package: str
     settings: Mapping[str, Value]
+    remotes: tuple[Remote, ...] = ()
 
 
 COMMON: Mapping[str, Value] = {
@@ -96,18 +110,23 @@ def project(app: App) -> str:
         f'XCLocalSwiftPackageReference "{app.package}"',
         {"relativePath": app.package},
     )
-    dependency = objects.add("XCSwiftPackageProductDependency", app.package, app.package, {"productName": app.package})
+    dependencies = [_product(objects, app.package)]
+    references = [package]
+    for remote in app.remotes:
+        fetched = _remote(objects, remote)
+        references.append(fetched)
+        dependencies += [_product(objects, name, fetched) for name in remote.products]
     target = objects.add(
         "PBXNativeTarget",
         app.name,
         app.name,
         {
             "buildConfigurationList": _configurations(objects, "PBXNativeTarget", app.name, app.settings),
-            "buildPhases": _phases(objects, app, dependency),
+            "buildPhases": _phases(objects, app, dependencies),
             "buildRules": [],
             "dependencies": [],
             "name": app.name,
-            "packageProductDependencies": [dependency],
+            "packageProductDependencies": dependencies,
             "productName": app.name,
             "productReference": product,
             "productType": "com.apple.product-type.application",
@@ -125,7 +144,7 @@ def project(app: App) -> str:
             "hasScannedForEncodings": 0,
             "knownRegions": ["en", "Base"],
             "mainGroup": _groups(objects, app, product),
-            "packageReferences": [package],
+            "packageReferences": references,
             "productRefGroup": reference("PBXGroup", "Products", "Products"),
             "projectDirPath": "",
             "projectRoot": "",
@@ -133,6 +152,23 @@ def project(app: App) -> str:
         },
     )
     return _text(objects, root)
+
+
+def _remote(objects: _Objects, remote: Remote) -> Ref:
+    values: dict[str, Value] = {
+        "repositoryURL": remote.address,
+        "requirement": {"branch": remote.branch, "kind": "branch"},
+    }
+    comment = f'XCRemoteSwiftPackageReference "{remote.name}"'
+    return objects.add("XCRemoteSwiftPackageReference", remote.address, comment, values)
+
+
+def _product(objects: _Objects, name: str, package: Ref | None = None) -> Ref:
+    """`package`: None for the product of a local one, which has its name."""
+    values: dict[str, Value] = {"productName": name}
+    if package is not None:
+        values["package"] = package
+    return objects.add("XCSwiftPackageProductDependency", name, name, values)
 
 
 def _file(objects: _Objects, path: str, values: Mapping[str, Value]) -> Ref:
@@ -147,13 +183,17 @@ def _shown(objects: _Objects, name: str, folder: str) -> Ref:
     return _file(objects, path, {"lastKnownFileType": TYPES[suffix], "sourceTree": "<group>"})
 
 
-def _phases(objects: _Objects, app: App, dependency: Ref) -> list[Value]:
+def _phases(objects: _Objects, app: App, dependencies: Sequence[Ref]) -> list[Value]:
     files = {
         "Sources": [_built(objects, _shown(objects, name, app.folder), "Sources") for name in app.sources],
         "Frameworks": [
             objects.add(
-                "PBXBuildFile", f"{app.package} product", f"{app.package} in Frameworks", {"productRef": dependency}
+                "PBXBuildFile",
+                f"{product.comment} product",
+                f"{product.comment} in Frameworks",
+                {"productRef": product},
             )
+            for product in dependencies
         ],
         "Resources": [
             *(_built(objects, _shown(objects, name, app.folder), "Resources") for name in app.resources),

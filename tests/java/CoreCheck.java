@@ -41,7 +41,9 @@ final class CoreCheck {
                 Size tile = TilePlan.forBudget(number(), number(), rule(), number(), number());
                 return String.valueOf(tile);
             case "pixels":
-                return pixels();
+                return pixels(CoreCheck::squares);
+            case "pixels, channels last":
+                return pixels(new ChannelsLast(CoreCheck::squaresOfPixels, 2));
             case "output":
                 return output();
             case "records":
@@ -97,10 +99,23 @@ final class CoreCheck {
         return made;
     }
 
-    private String pixels() throws AppException {
+    /** The same for channels that lie beside each other. */
+    private static float[] squaresOfPixels(float[] tile, Size size) {
+        float[] made = new float[tile.length * 4];
+        for (int index = 0; index < made.length; index++) {
+            int pixel = index / 3;
+            int x = pixel % (2 * size.width);
+            int y = pixel / (2 * size.width);
+            float value = tile[(y / 2 * size.width + x / 2) * 3 + index % 3];
+            made[index] = value * value;
+        }
+        return made;
+    }
+
+    private String pixels(TileModel model) throws AppException {
         Photo photo = photo();
         TilePlan plan = TilePlan.of(photo.height, photo.width, rule(), 2, size());
-        Photo large = Upscaling.run(photo, plan, CoreCheck::squares, (done, of, took) -> took >= 0);
+        Photo large = Upscaling.run(photo, plan, model, (done, of, took) -> took >= 0);
         StringBuilder said = new StringBuilder();
         for (int pixel : large.argb) {
             said.append(Integer.toUnsignedString(pixel)).append(' ');

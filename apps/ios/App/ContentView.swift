@@ -70,7 +70,7 @@ struct ContentView: View {
             ForEach(Processor.allCases) { Text($0.rawValue).tag($0) }
         }
         .pickerStyle(.segmented)
-        .disabled(work.isBusy)
+        .disabled(work.isBusy || !work.choosesProcessor)
         Toggle("Keep the photo's data (EXIF: date, camera, perhaps place)", isOn: $work.keepsExif)
         if case .running(let done, let all) = work.state {
             ProgressView(value: Double(done), total: Double(max(all, 1))) { Text("\(done) of \(all) tiles") }
@@ -87,7 +87,7 @@ struct ContentView: View {
         GroupBox("Result") {
             LabeledContent("Time", value: duration(ms: facts.ms))
             LabeledContent("Tiles", value: "\(facts.tiles), \(duration(ms: facts.tileMs)) each (median)")
-            LabeledContent("Ran on", value: "Core ML; it does not say which of the allowed processors")
+            LabeledContent("Ran on", value: facts.ranOn)
             if let after = work.after { LabeledContent("Size", value: "\(after.width)×\(after.height)") }
             if let file = work.result { ShareLink("Save or share", item: file).buttonStyle(.bordered) }
         }

@@ -13,6 +13,7 @@ final class Work {
         let ms: Double
         let tileMs: Double
         let tiles: Int
+        let ranOn: String
     }
 
     static let benchRuns = 20
@@ -51,6 +52,10 @@ final class Work {
         return try folders.sorted { $0.path < $1.path }.map { try Artifact(folder: $0) }
     }
 
+    var choosesProcessor: Bool {
+        artifacts.indices.contains(chosen) && artifacts[chosen].manifest.target == "coreml"
+    }
+
     var isBusy: Bool {
         switch state {
         case .running, .benching: true
@@ -83,7 +88,7 @@ final class Work {
         task = Task.detached(priority: .userInitiated) {
             do {
                 let plan = try planImage(height: opened.photo.height, width: opened.photo.width, manifest: artifact.manifest)
-                let model = try CoreMLTiles(artifact, processor: processor)
+                let model = try openTiles(artifact, processor: processor)
                 var tiles: [Double] = []
                 let began = DispatchTime.now().uptimeNanoseconds
                 let large = try upscale(
@@ -95,9 +100,11 @@ final class Work {
                 }
                 let ms = Double(DispatchTime.now().uptimeNanoseconds - began) / 1e6
                 let image = try cgImage(of: large)
-                let comment = "\(artifact.manifest.slug), sha256 \(artifact.manifest.files[0].sha256), Core ML, \(processor.rawValue)"
+                let computed = "\(runtimeName(artifact)), \(backendWords(artifact, processor: processor))"
+                let comment = "\(artifact.manifest.slug), sha256 \(artifact.manifest.files[0].sha256), \(computed)"
                 let file = try writePNG(image, exif: keeps ? opened.exif : nil, comment: comment)
-                let facts = Facts(ms: ms, tileMs: percentile(tiles, 0.5) ?? 0, tiles: tiles.count)
+                let facts = Facts(
+                    ms: ms, tileMs: percentile(tiles, 0.5) ?? 0, tiles: tiles.count, ranOn: ranOn(artifact))
                 await self.show(image, file, facts)
             } catch {
                 await self.fail(error)
@@ -143,8 +150,8 @@ final class Work {
                     device: device, facts: ["system": system, "processor_allowed": processor.rawValue],
                     inputsCount: inputs.count, inputsSha256: sha256Hex(pixels),
                     runtime: [
-                        "runtime": "Core ML, \(system)", "precision": artifact.manifest.precision,
-                        "backend": "allowed: \(processor.rawValue)", "threads": "Core ML's choice",
+                        "runtime": "\(runtimeName(artifact)), \(system)", "precision": artifact.manifest.precision,
+                        "backend": backendWords(artifact, processor: processor), "threads": "the runtime's choice",
                     ], repeats: repeats)
                 let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(artifact.manifest.slug).jsonl")
                 try run.jsonl().write(to: file, atomically: true, encoding: .utf8)
@@ -160,7 +167,7 @@ final class Work {
     ) throws -> Repeat {
         let now = { DispatchTime.now().uptimeNanoseconds }
         let start = now()
-        let model = try CoreMLTiles(artifact, processor: processor)
+        let model = try openTiles(artifact, processor: processor)
         let opened = now()
         _ = try model.predict(inputs[0], size: size)
         let first = now()

@@ -22,7 +22,9 @@ public struct FileEntry: Equatable, Sendable {
 public struct Manifest: Equatable, Sendable {
     public static let schema = 1
     public static let largest = 100_000
+    public static let targets = ["coreml", "executorch"]
 
+    public let target: String
     public let slug: String
     public let model: String
     public let precision: String
@@ -49,8 +51,9 @@ public struct Manifest: Equatable, Sendable {
             throw Manifest.wrong("schema", "is not \(Manifest.schema)")
         }
         let request = try reader.inner("request")
-        guard try request.word("target") == "coreml" else {
-            throw Manifest.wrong("request.target", "is not coreml, which iOS runs")
+        target = try request.word("target")
+        guard Manifest.targets.contains(target) else {
+            throw Manifest.wrong("request.target", "is none of \(Manifest.targets.joined(separator: ", ")), which iOS runs")
         }
         slug = try reader.word("slug")
         model = try request.word("model")
@@ -73,7 +76,7 @@ public struct Manifest: Equatable, Sendable {
         guard files.contains(where: { $0.name == package || $0.name.hasPrefix("\(package)/") }) else {
             throw Manifest.wrong("main", "is not among the files")
         }
-        guard !sizes.isEmpty else { throw Manifest.wrong("request.sizes", "is empty; Core ML needs sizes") }
+        guard !sizes.isEmpty else { throw Manifest.wrong("request.sizes", "is empty; \(target) needs sizes") }
     }
 
     static func wrong(_ field: String, _ what: String) -> AppError {

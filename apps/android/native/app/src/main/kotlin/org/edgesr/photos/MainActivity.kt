@@ -8,6 +8,7 @@ import android.net.Uri
 import android.os.Build
 import android.os.Bundle
 import android.view.View
+import android.widget.AdapterView
 import android.widget.ArrayAdapter
 import android.widget.Button
 import android.widget.CheckBox
@@ -56,8 +57,11 @@ class MainActivity : Activity() {
         }
         val names = artifacts.map { with(it.manifest) { "$model ×$scale $precision" } }
         spinner(R.id.model).adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
-        val engines = Engine.entries.map { it.words }
-        spinner(R.id.engine).adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, engines)
+        spinner(R.id.model).onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
+            override fun onItemSelected(parent: AdapterView<*>?, view: View?, position: Int, id: Long) = showEngines()
+
+            override fun onNothingSelected(parent: AdapterView<*>?) = Unit
+        }
         button(R.id.choose).setOnClickListener { choose() }
         button(R.id.run).setOnClickListener { if (isBusy()) stopped.set(true) else enlarge() }
         button(R.id.save).setOnClickListener { save() }
@@ -70,6 +74,22 @@ class MainActivity : Activity() {
         worker.shutdown()
         super.onDestroy()
     }
+
+    private fun showEngines() {
+        val artifact = chosenArtifact() ?: return
+        val engines =
+            try {
+                runtimeOf(artifact).engines
+            } catch (error: AppException) {
+                say(error.message.orEmpty())
+                emptyList()
+            }
+        spinner(R.id.engine).adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, engines)
+    }
+
+    private fun chosenArtifact(): Artifact? = artifacts.getOrNull(spinner(R.id.model).selectedItemPosition)
+
+    private fun chosenEngine(): String? = spinner(R.id.engine).selectedItem as? String
 
     private fun choose() {
         val intent = Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("image/*")
@@ -119,11 +139,11 @@ class MainActivity : Activity() {
 
     private fun enlarge() {
         val source = photo ?: return
-        val artifact = artifacts.getOrNull(spinner(R.id.model).selectedItemPosition) ?: return
-        val engine = Engine.entries[spinner(R.id.engine).selectedItemPosition]
+        val artifact = chosenArtifact() ?: return
+        val engine = chosenEngine() ?: return
         val exifOf = if (find<CheckBox>(R.id.keep).isChecked) chosen else null
         work("Loading the engine …") {
-            OnnxTiles(artifact, engine, threads).use { model ->
+            runtimeOf(artifact).open(artifact, engine, threads, cacheDir).use { model ->
                 val plan = TilePlan.of(source.height, source.width, artifact.manifest, MEMORY_MB)
                 val times = mutableListOf<Long>()
                 val began = System.nanoTime()
@@ -134,13 +154,13 @@ class MainActivity : Activity() {
                 } ?: return@work "Stopped."
                 val seconds = (System.nanoTime() - began) / 1e9
                 val file = File(cacheDir, "photo_x${plan.scale}.png")
-                val words = "${artifact.manifest.slug}, ${model.runtime}, ${engine.words}"
+                val words = "${artifact.manifest.slug}, ${model.runtime}, $engine"
                 writePng(large, file, contentResolver, exifOf, words)
                 val (before, after) = bitmapOf(source) to bitmapOf(large)
                 runOnUiThread { show(before, after, file) }
                 val tile = times.sorted()[times.size / 2] / 1e6
                 "%d×%d in %.1f s, %d tiles, %.0f ms each (median)\n%s asked of %s, %d threads".format(
-                    large.width, large.height, seconds, times.size, tile, engine.words, model.runtime, threads)
+                    large.width, large.height, seconds, times.size, tile, engine, model.runtime, threads)
             }
         }
     }
@@ -159,8 +179,8 @@ class MainActivity : Activity() {
     /** Cold starts on pieces of the photo; the records of `edgesr bench`. */
     private fun benchmark() {
         val source = photo ?: return
-        val artifact = artifacts.getOrNull(spinner(R.id.model).selectedItemPosition) ?: return
-        val engine = Engine.entries[spinner(R.id.engine).selectedItemPosition]
+        val artifact = chosenArtifact() ?: return
+        val engine = chosenEngine() ?: return
         work("Timing …") {
             val plan = TilePlan.of(source.height, source.width, artifact.manifest, MEMORY_MB / 10)
             val pieces = plan.boxes.take(PIECES).map { Upscaling.input(source, plan, it, false) }
@@ -182,9 +202,9 @@ class MainActivity : Activity() {
         }
     }
 
-    private fun timed(artifact: Artifact, engine: Engine, plan: TilePlan, pieces: List<FloatArray>, records: Records) {
+    private fun timed(artifact: Artifact, engine: String, plan: TilePlan, pieces: List<FloatArray>, records: Records) {
         val start = System.nanoTime()
-        OnnxTiles(artifact, engine, threads).use { model ->
+        runtimeOf(artifact).open(artifact, engine, threads, cacheDir).use { model ->
             val opened = System.nanoTime()
             model.predict(pieces[0], plan.tile)
             val first = System.nanoTime()
@@ -196,7 +216,7 @@ class MainActivity : Activity() {
                 System.nanoTime() - before
             }
             val ran = mapOf(
-                "runtime" to model.runtime, "precision" to artifact.manifest.precision, "backend" to "asked: ${engine.words}",
+                "runtime" to model.runtime, "precision" to artifact.manifest.precision, "backend" to "asked: $engine",
                 "threads" to threads.toString())
             records.add(opened - start, first - opened, listOf(begin - first), raw, (System.nanoTime() - begin) / 1e9, ran)
         }

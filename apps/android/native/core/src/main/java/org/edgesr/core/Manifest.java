@@ -6,6 +6,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.TreeMap;
 
 /** The part of manifest.json that the app needs. Schema 1 of edgesr/artifact.py; nothing in it is trusted.
  *
@@ -13,6 +14,9 @@ import java.util.Map;
 public final class Manifest {
     private static final int SCHEMA = 1;
     private static final int LARGEST = 100_000;
+    /** Of the tensors, by the target. */
+    private static final Map<String, String> LAYOUTS =
+            new TreeMap<>(Map.of("onnxruntime", "NCHW", "executorch", "NCHW", "tflite", "NHWC"));
 
     /** One file of the artifact, by its name relative to the artifact's folder. */
     public static final class FileEntry {
@@ -27,6 +31,7 @@ public final class Manifest {
         }
     }
 
+    public final String target;
     public final String slug;
     public final String model;
     public final String precision;
@@ -47,8 +52,9 @@ public final class Manifest {
             throw wrong("schema", "is not " + SCHEMA);
         }
         Map<?, ?> request = table(top.get("request"), "request");
-        if (!word(request, "request.", "target").equals("onnxruntime")) {
-            throw wrong("request.target", "is not onnxruntime, which this app runs");
+        target = word(request, "request.", "target");
+        if (!LAYOUTS.containsKey(target)) {
+            throw wrong("request.target", "is none of " + LAYOUTS.keySet() + ", which this app runs");
         }
         slug = word(top, "", "slug");
         model = word(request, "request.", "model");
@@ -60,8 +66,8 @@ public final class Manifest {
         }
         files = Collections.unmodifiableList(entries);
         main = find(word(top, "", "main"));
-        inputName = tensor(top, "inputs");
-        outputName = tensor(top, "outputs");
+        inputName = tensor(top, "inputs", LAYOUTS.get(target));
+        outputName = tensor(top, "outputs", LAYOUTS.get(target));
         rule = new SideRule(
                 (int) whole(top, "", "halo_px", 0, LARGEST, null),
                 (int) whole(top, "", "min_side_px", 1, LARGEST, null),
@@ -141,15 +147,15 @@ public final class Manifest {
         return new FileEntry(name, sha256, whole(table, "files.", "bytes", 0, 1L << 40, null));
     }
 
-    /** The name of the one tensor, which must be float32 NCHW RGB in 0 to 1. */
-    private static String tensor(Map<?, ?> top, String field) throws AppException {
+    /** The name of the one tensor, which must be float32 RGB in 0 to 1. */
+    private static String tensor(Map<?, ?> top, String field, String layout) throws AppException {
         List<?> specs = list(top, "", field);
         if (specs.size() != 1) {
             throw wrong(field, "must have one entry");
         }
         Map<?, ?> spec = table(specs.get(0), field);
         for (List<String> each : Arrays.asList(
-                Arrays.asList("dtype", "float32"), Arrays.asList("layout", "NCHW"), Arrays.asList("colour", "RGB"))) {
+                Arrays.asList("dtype", "float32"), Arrays.asList("layout", layout), Arrays.asList("colour", "RGB"))) {
             if (!word(spec, field + ".", each.get(0)).equals(each.get(1))) {
                 throw wrong(field + "." + each.get(0), "is not " + each.get(1));
             }
