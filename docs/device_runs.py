@@ -21,8 +21,13 @@ from edgesr.devices.ssh import CONFIG_VARIABLE
 
 RUNS = ROOT / "docs" / "runs"
 SCRATCH = ROOT / "runs" / "devices"
-ON_HOST = dict.fromkeys(("bsrn-s", "plainusr-t", "plainusr-m"), ("onnxruntime", "openvino", "tflite", "executorch"))
-ON_BOARD = {"bsrn-s": ("onnxruntime",), "plainusr-t": ("onnxruntime", "openvino", "tflite")}
+BOTH = ("fp32", "int8")
+ON_HOST = tuple(
+    (model, ("onnxruntime", "openvino", "tflite", "executorch"), BOTH)
+    for model in ("bsrn-s", "plainusr-t", "plainusr-m")
+)
+ON_BOARD = (("plainusr-t", ("onnxruntime", "openvino", "tflite"), BOTH), ("bsrn-s", ("onnxruntime",), ("int8",)))
+"""Network, targets, precisions."""
 PRIVATE = re.compile(r'(?<="executable": ")[^"]*/([^"/]*)(?=")|(?<="kernel": "Linux )([\d.]+)[^"]*(?=")')
 """Where Python lies, whose kernel it is: these lines are published."""
 RUNTIMES = ("onnxruntime", "openvino", "litert")
@@ -36,14 +41,13 @@ def edgesr(*words: str | Path) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def converted(models: dict[str, Sequence[str]], size: str) -> list[Path]:
+def converted(wanted: Sequence[tuple[str, Sequence[str], Sequence[str]]], size: str) -> list[Path]:
     """Artifacts of the weights and recipes in the package."""
-    found = []
-    for model, targets in models.items():
-        wanted = [f"--target={target}" for target in targets]
-        edgesr("convert", model, *wanted, "-p", "fp32", "-p", "int8", "--size", size, "-o", SCRATCH / "artifacts")
-        for target in targets:
-            found += sorted((SCRATCH / "artifacts").glob(f"{model}_x4_{target}_*_{size}"))
+    found, out = [], SCRATCH / "artifacts"
+    for model, targets, precisions in wanted:
+        options = [f"--target={target}" for target in targets] + [f"--precision={each}" for each in precisions]
+        edgesr("convert", model, *options, "--size", size, "-o", out)
+        found += [out / f"{model}_x4_{target}_{each}_{size}" for target in targets for each in precisions]
     return found
 
 
