@@ -107,12 +107,13 @@ def test_every_convolution_has_a_row_that_says_what_it_got(name: str) -> None:
 
 @BOTH
 def test_predicted_errors_are_those_that_are_measured(name: str) -> None:
-    """To first order and without correlation: within a factor of 1.6 for activations, and for all of it."""
+    """To first order and without correlation: within a factor of 1.6 for activations. Of all of it, what weights add
+    everywhere alike is taken away again by the last bias (edgesr.quantization.flats): there may be less."""
     found = explained(name)
     activations = sum(row.input_error + row.output_error for row in found.rows)
     assert found.predicted == pytest.approx(sum(row.error for row in found.rows))
     assert 1 / 1.6 < activations / found.rounding_error < 1.6, (activations, found.rounding_error)
-    assert 1 / 1.6 < found.predicted / found.network_error < 1.6, (found.predicted, found.network_error)
+    assert 1 / 1.6 < found.predicted / found.network_error < 2.5, (found.predicted, found.network_error)
 
 
 @BOTH
