@@ -250,7 +250,8 @@ def test_what_is_not_float_in_its_layout_is_refused(tmp_path: Path) -> None:
     place = artifact(tmp_path, "tflite")
     manifest = read_manifest(place)
     for change, found in (({"dtype": "uint8"}, "uint8 in NHWC"), ({"layout": "NCHW"}, "float32 in NCHW")):
-        write_manifest(place, replace(manifest, outputs=(replace(manifest.outputs[0], **change),)))  # type: ignore[arg-type]
+        output = replace(manifest.outputs[0], **change)  # type: ignore[arg-type]
+        write_manifest(place, replace(manifest, outputs=(output,)))
         with pytest.raises(Unsupported, match=f"float32 in NHWC: its upscaled is {found}"):
             bundle([place], "android-studio", tmp_path / "out")
 

@@ -115,8 +115,9 @@ A native Android app (Android 9 or newer) that enlarges photos with {models} in 
 2. Connect a phone with USB debugging on.
 3. Press Run. In the app: choose a photo, press "Enlarge", save the result.
 
-This project was made without the Android SDK: the logic in `core` is compiled and tested on a JVM, the Kotlin was read
-by a parser, and nothing of it was built with Gradle or run on a phone.
+This project was made without the Android SDK: the logic in `core` is compiled and tested on a JVM, the Kotlin around
+the runtimes was compiled against stubs of them and the rest read by a parser; nothing of it was built with Gradle or
+run on a phone.
 
 | artifact | file | sha256 |
 |---|---|---|
