@@ -26,6 +26,7 @@ def cases() -> dict[str, Any]:
         "pixels": [_pixels(*one) for one in _photos()],
         "percentiles": _percentiles(),
         "manifest": json.dumps(MANIFEST),
+        "filePerSize": json.dumps(_file_per_size(64, 96)),
         "wrong": _wrong(),
     }
 
@@ -178,8 +179,19 @@ _WRONG: list[tuple[str, list[Any], Any]] = [
 ]
 
 
+def _file_per_size(*heights: int) -> dict[str, Any]:
+    """An executorch artifact for the sizes of MANIFEST; `heights`: of those whose file is there."""
+    made: dict[str, Any] = copy.deepcopy(MANIFEST)
+    made["request"]["target"] = "executorch"
+    names = [f"model_{height}x{width}.pte" for height, width in made["request"]["sizes"] if height in heights]
+    made["files"] = [{"name": name, "sha256": "cd" * 32, "bytes": 7} for name in names]
+    made["main"] = names[0]
+    return made
+
+
 def _wrong() -> list[dict[str, str]]:
     found = [{"field": "the file", "manifest": "{"}]
+    found += [{"field": "files has no model_96x128.pte", "manifest": json.dumps(_file_per_size(64))}]
     for field, path, value in _WRONG:
         manifest = copy.deepcopy(MANIFEST)
         place: Any = manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgesr.artifact import Manifest, WeightsEntry, file_entries, write_manifest
 from edgesr.bundles import web_build
-from edgesr.types import Precision, Request, TensorSpec
+from edgesr.types import Precision, Request, Size, TensorSpec
 
 RUNTIMES = {
     "onnxruntime": {"now": ["ort.mjs", "ort.wasm"], "later": ["ort.gpu.wasm"]},
@@ -16,6 +16,7 @@ RUNTIMES = {
 
 
 MAIN = {"tflite": "model.tflite", "coreml": "model.mlpackage", "executorch": "model.pte"}
+FILE_PER_SIZE = ("tflite", "executorch")
 
 
 def builder_words(*more: object) -> list[str]:
@@ -47,14 +48,26 @@ def stand_in_app() -> Path:
     return place
 
 
-def artifact(folder: Path, target: str = "onnxruntime", precision: Precision = "int8", weights: str = "user") -> Path:
-    request = Request("bsrn-s", 4, target, precision, ((64, 64),) if target in MAIN else ())
+def artifact(
+    folder: Path,
+    target: str = "onnxruntime",
+    precision: Precision = "int8",
+    weights: str = "user",
+    sizes: tuple[Size, ...] = ((64, 64),),
+) -> Path:
+    """`sizes`: of targets whose sizes are fixed; of several, tflite and executorch have a file each."""
+    request = Request("bsrn-s", 4, target, precision, sizes if target in MAIN else ())
     place = folder / request.slug
     place.mkdir(parents=True)
     main_file = MAIN.get(target, "model.onnx")
-    written = place / main_file / "Data" / "weights" if target == "coreml" else place / main_file
-    written.parent.mkdir(parents=True, exist_ok=True)
-    written.write_bytes(request.slug.encode())
+    mains = [main_file]
+    if target in FILE_PER_SIZE and len(sizes) > 1:
+        mains = [main_file.replace(".", f"_{height}x{width}.") for height, width in sizes]
+        main_file = mains[0]
+    for name in mains:
+        written = place / name / "Data" / "weights" if target == "coreml" else place / name
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_bytes(f"{request.slug} {name}".encode())
     if target == "onnxruntime":
         (place / "model.ort").write_bytes(b"for mobile builds")
     manifest = Manifest(

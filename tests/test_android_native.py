@@ -5,10 +5,15 @@ Nothing is built with Gradle: there is no Android SDK here.
 
 import copy
 import json
+import os
 import random
+import re
 import subprocess
+import tarfile
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +23,13 @@ import pytest
 from browser import program
 from small_bundles import artifact, builder_words, content
 
+from edgesr.artifact import read_manifest, write_manifest
 from edgesr.bench.records import Closed, End, Opened, Samples, Start, read
-from edgesr.bundles import bundle
+from edgesr.bundles import bundle, ios
 from edgesr.bundles.android_studio import LIBRARIES
 from edgesr.errors import Unsupported
 from edgesr.tiling import tile_for_budget
+from edgesr.types import Size
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "apps" / "android" / "native"
@@ -147,25 +154,42 @@ def test_the_manifest_is_read_and_what_is_wrong_is_named(ask: Ask) -> None:
             place = place[key]
         place[path[-1]] = value
         manifests.append(one)
-    for_litert = copy.deepcopy(MANIFEST)
-    for_litert["request"]["target"] = "tflite"
-    for tensor in (*for_litert["inputs"], *for_litert["outputs"]):
-        tensor["layout"] = "NHWC"
-    of_other_target = copy.deepcopy(for_litert)
-    of_other_target["request"]["target"] = "executorch"
-    answers = ask([("manifest", *encoded(one)) for one in (*manifests, for_litert, of_other_target)])
-    assert answers[-2] == answers[0]
-    assert "inputs.layout is not NCHW" in answers[-1]
+    answers = ask([("manifest", *encoded(one)) for one in manifests])
     assert answers[0] == f"{MANIFEST['slug']} [64x64, 96x128] 96x128 model.onnx"
-    for (field, _, value), answer in zip(wrong, answers[1:-2], strict=True):
+    for (field, _, value), answer in zip(wrong, answers[1:], strict=True):
         assert answer.startswith(f"refused ARTIFACT This model cannot be used: in its manifest.json, {field}"), value
 
 
-def test_records_are_the_kit_s_own(ask: Ask, tmp_path: Path) -> None:
-    lines = ask([("records", *encoded(MANIFEST))])[0].split("\x1f")
+def manifest_of(folder: Path, target: str, sizes: tuple[Size, ...]) -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads((artifact(folder, target, sizes=sizes) / "manifest.json").read_text())
+    return raw
+
+
+@pytest.mark.parametrize(("target", "ending"), [("tflite", ".tflite"), ("executorch", ".pte")])
+def test_every_tile_is_computed_by_the_file_of_its_size(ask: Ask, tmp_path: Path, target: str, ending: str) -> None:
+    """CoreCheck plans for a photo of 96x128."""
+    one, several = ((96, 128),), ((72, 72), (96, 128))
+    made = [manifest_of(tmp_path / str(len(sizes)), target, sizes) for sizes in (one, several)]
+    lacking, free, other_layout = copy.deepcopy(made[1]), copy.deepcopy(made[0]), copy.deepcopy(made[0])
+    del lacking["files"][0 if lacking["main"] != lacking["files"][0]["name"] else 1]
+    free["request"]["sizes"] = []
+    other_layout["inputs"][0]["layout"] = "NCHW" if target == "tflite" else "NHWC"
+    answers = ask([("manifest", *encoded(each)) for each in (*made, lacking, free, other_layout)])
+    assert answers[0].endswith(f"[96x128] 96x128 model{ending}")
+    assert answers[1].endswith(f"[72x72, 96x128] 96x128 model_96x128{ending}")
+    assert "in its manifest.json, files has no model_" in answers[2]
+    assert f"request.sizes is empty; {target} needs sizes" in answers[3]
+    assert f"inputs.layout is not {'NHWC' if target == 'tflite' else 'NCHW'}" in answers[4]
+
+
+@pytest.mark.parametrize("target", LIBRARIES)
+def test_records_are_the_kit_s_own_and_name_the_target(ask: Ask, tmp_path: Path, target: str) -> None:
+    lines = ask([("records", *encoded(manifest_of(tmp_path, target, ((64, 64),))))])[0].split("\x1f")
     (tmp_path / "run.jsonl").write_text("\n".join(lines) + "\n")
     records = read(tmp_path / "run.jsonl")
     assert [type(record) for record in records] == [Start, *[Opened, Samples, Closed] * 2, End]
+    assert isinstance(records[0], Start)
+    assert records[0].subject.target == target
 
 
 @pytest.mark.parametrize("name", KOTLIN)
@@ -213,6 +237,34 @@ def test_the_project_has_the_runtimes_of_its_artifacts_alone(targets: tuple[str,
     assert kotlin | {library.kotlin for library in LIBRARIES.values()} == names_in(SOURCES, ".kt")
 
 
+@pytest.mark.parametrize("target", ["tflite", "executorch"])
+def test_the_assets_have_a_file_for_every_size(tmp_path: Path, target: str) -> None:
+    place = artifact(tmp_path, target, sizes=((64, 64), (96, 128)))
+    bundle([place], "android-studio", tmp_path / "out")
+    assert content(tmp_path / "out" / "app/src/main/assets/models" / place.name) == content(place)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert readme.count(f"| {place.name} |") == 2
+
+
+def test_what_is_not_float_in_its_layout_is_refused(tmp_path: Path) -> None:
+    place = artifact(tmp_path, "tflite")
+    manifest = read_manifest(place)
+    for change, found in (({"dtype": "uint8"}, "uint8 in NHWC"), ({"layout": "NCHW"}, "float32 in NCHW")):
+        output = replace(manifest.outputs[0], **change)  # type: ignore[arg-type]
+        write_manifest(place, replace(manifest, outputs=(output,)))
+        with pytest.raises(Unsupported, match=f"float32 in NHWC: its upscaled is {found}"):
+            bundle([place], "android-studio", tmp_path / "out")
+
+
+def test_the_library_is_of_the_release_that_makes_the_artifacts() -> None:
+    gradle = (SOURCES / "app" / "build.gradle.kts").read_text()
+    (version,) = re.findall(rf"{LIBRARIES['executorch'].maven}:([\d.]+)", gradle)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (wanted,) = [one for one in project["optional-dependencies"]["executorch"] if one.startswith("executorch>")]
+    assert f">={version.rpartition('.')[0]}," in wanted
+    assert ios.EXECUTORCH.branch == f"swiftpm-{version}"
+
+
 def test_the_project_is_whole_reproducible_and_says_what_was_not_done(tmp_path: Path) -> None:
     place = artifact(tmp_path / "a")
     bundle([place], "android-studio", tmp_path / "out")
@@ -235,3 +287,54 @@ def test_the_project_is_whole_reproducible_and_says_what_was_not_done(tmp_path: 
     with pytest.raises(Unsupported, match=r"openvino, which android-studio does not run"):
         bundle([artifact(tmp_path, "openvino")], "android-studio", tmp_path / "other")
     assert json.loads(found[f"{base}/manifest.json"])["schema"] == 1
+
+
+COMPILER, COMPILER_HASH = (
+    "kotlin-compiler@2.4.20",
+    "sha512-IF5IVM7LpPhA/ntHQQpaVt1yxpaaQovtEVYLyqWMuaLr0XelLPPm7/sM6HLhtcRjjjoSsK7I7lP2kzYJkMy73w==",
+)
+STUBS = ROOT / "tests" / "java" / "stubs"
+BOUND_TO_ANDROID = ("MainActivity", "PhotoFile", "Comparison")
+"""They need the SDK, and no runtime."""
+
+
+def kotlin_compiler() -> Path:
+    """The folder of its jars, kept between runs."""
+    default = Path(os.environ.get("HOME", "/root")) / ".cache" / "edgesr-tests"
+    place = Path(os.environ.get("EDGESR_EMULATED_ROOT", default)) / COMPILER
+    if not (place / "done").exists():
+        place.mkdir(parents=True, exist_ok=True)
+        packed = [program("npm"), "pack", "--json", COMPILER]
+        done = subprocess.run(packed, cwd=place, capture_output=True, text=True, check=True)
+        (facts,) = json.loads(done.stdout)
+        assert facts["integrity"] == COMPILER_HASH
+        with tarfile.open(place / facts["filename"]) as packed_files:
+            packed_files.extractall(place, filter="data")
+        (place / facts["filename"]).unlink()
+        (place / "done").touch()
+    return place / "package"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("targets", [*((target,) for target in LIBRARIES), tuple(LIBRARIES)])
+def test_the_runtimes_of_a_project_compile_against_their_libraries_alone(
+    targets: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Stubs have the signatures that were read in the libraries' sources; they prove no more than that."""
+    if "EDGESR_KOTLIN" not in os.environ:
+        pytest.skip(
+            "NO KOTLIN: the app's runtimes are not compiled. EDGESR_KOTLIN=1 fetches npm's kotlin-compiler (90 MB)"
+        )
+    javac, java, compiler = program("javac"), program("java"), kotlin_compiler()
+    bundle([artifact(tmp_path, target) for target in targets], "android-studio", tmp_path / "out")
+    stubs = [file for name in ("android", *targets) for file in (STUBS / name).rglob("*.java")]
+    core = [*(tmp_path / "out" / "core").rglob("*.java")]
+    made = subprocess.run([javac, "--release", "11", "-d", tmp_path / "lib", *core, *stubs], capture_output=True)
+    assert made.returncode == 0, made.stderr.decode()
+    sources = [file for file in (tmp_path / "out" / "app").rglob("*.kt") if file.stem not in BOUND_TO_ANDROID]
+    entry = ["-cp", f"{compiler}/lib/*", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"]
+    options = ["-kotlin-home", compiler, "-jvm-target", "11", "-cp", tmp_path / "lib", "-d", tmp_path / "classes"]
+    done = subprocess.run([java, "-Xmx1g", *entry, *options, *sources], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {LIBRARIES[target].kotlin for target in targets} <= names_in(tmp_path / "classes", ".class")

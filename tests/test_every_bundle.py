@@ -79,9 +79,10 @@ def test_the_apk_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
 
 
 def test_the_project_for_android_studio_holds_the_model(artifacts: Path, tmp_path: Path) -> None:
-    out = made("android-studio", tmp_path / "studio", artifacts / ON_CPU)
-    (model,) = out.rglob("model.onnx")
-    assert model.read_bytes() == (artifacts / ON_CPU / "model.onnx").read_bytes()
+    out = made("android-studio", tmp_path / "studio", artifacts / ON_CPU, artifacts / LITERT)
+    for slug, name in ((ON_CPU, "model.onnx"), (LITERT, "model.tflite")):
+        (model,) = out.rglob(name)
+        assert model.read_bytes() == (artifacts / slug / name).read_bytes()
 
 
 def test_the_xcode_project_holds_the_package(artifacts: Path, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def test_the_project_has_one_app_with_the_package_and_every_source(project: Any)
     package = project.objects.get_objects_in_section("XCLocalSwiftPackageReference")[0]
     assert package.relativePath == "EdgeSRKit"
     built = {phase: names(project, phase) for phase in ("PBXSourcesBuildPhase", "PBXResourcesBuildPhase")}
-    assert sorted(built["PBXSourcesBuildPhase"]) == sorted(path.name for path in (SOURCES / "App").glob("*.swift"))
+    assert {*built["PBXSourcesBuildPhase"], ios.ENGINE} == {path.name for path in (SOURCES / "App").glob("*.swift")}
+    assert ios.ENGINE not in built["PBXSourcesBuildPhase"]
     assert sorted(built["PBXResourcesBuildPhase"]) == [
         *("Assets.xcassets", "NOTICE.txt", "PrivacyInfo.xcprivacy", "models")
     ]
@@ -112,9 +113,9 @@ def test_property_lists_are_whole_and_ask_only_for_saving(made: Path) -> None:
         json.loads(file.read_text())
 
 
-def test_executorch_is_linked_where_an_artifact_needs_it(tmp_path: Path, project: Any) -> None:
+def test_executorch_is_linked_where_an_artifact_needs_it(tmp_path: Path, made: Path, project: Any) -> None:
     pbxproj = pytest.importorskip("pbxproj", reason="needs edgesr[dev]")
-    places = [artifact(tmp_path, target) for target in ("coreml", "executorch")]
+    places = [artifact(tmp_path, "coreml"), artifact(tmp_path, "executorch", sizes=((64, 64), (96, 128)))]
     bundle(places, "ios", tmp_path / "out")
     found = pbxproj.XcodeProject.load(str(tmp_path / "out" / "edgesr.xcodeproj" / "project.pbxproj"))
     (remote,) = found.objects.get_objects_in_section("XCRemoteSwiftPackageReference")
@@ -131,6 +132,12 @@ def test_executorch_is_linked_where_an_artifact_needs_it(tmp_path: Path, project
     settings = [one.buildSettings for one in found.objects.get_objects_in_section("XCBuildConfiguration")]
     assert sum("OTHER_LDFLAGS" in one and "-all_load" in one.OTHER_LDFLAGS for one in settings) == 2
     assert "ExecuTorch" in (tmp_path / "out" / "NOTICE.txt").read_text()
+    assert sorted(names(found, "PBXSourcesBuildPhase")) == sorted(one.name for one in (SOURCES / "App").glob("*.swift"))
+    assert content(tmp_path / "out" / "models" / places[1].name) == content(places[1])
+    assert (tmp_path / "out" / "App" / "Runtimes.swift").read_text() == (SOURCES / "App/Runtimes.swift").read_text()
+    without = {name: body.lower() for name, body in content(made).items() if name.startswith(("App/", "edgesr."))}
+    assert [name for name, body in without.items() if b"executorch" in body] == []
+    assert b'"coreml": coreML,' in (made / "App" / "Runtimes.swift").read_bytes()
     assert not list(project.objects.get_objects_in_section("XCRemoteSwiftPackageReference"))
     known = set(found.objects.get_keys())
     text = (tmp_path / "out" / "edgesr.xcodeproj" / "project.pbxproj").read_text()
@@ -153,7 +160,7 @@ def test_the_app_opens_no_address_and_needs_apple_s_frameworks_alone() -> None:
     imported = {line.split()[1] for text in app.values() for line in text.splitlines() if line.startswith("import ")}
     assert imported == {
         *("CoreGraphics", "CoreML", "CryptoKit", "EdgeSRKit", "Foundation", "ImageIO", "Observation", "PhotosUI"),
-        "ExecuTorch",  # where the project has it
+        "ExecuTorch",  # in the one file that the project has if an artifact needs it
         *("SwiftUI", "UIKit", "UniformTypeIdentifiers"),
     }
     assert not [
@@ -224,7 +231,7 @@ def test_the_package_passes_its_own_tests_in_debian_s_swift(tmp_path: Path) -> N
     program = "cd /root/ios/App && swiftc -parse *.swift && cd ../EdgeSRKit && swift test"
     environment = [
         "HOME=/root",
-        "EDGESR_RECORDS=/root/ios/records.jsonl",
+        "EDGESR_RECORDS=/root/ios",
         f"PATH=/usr/libexec/swift/bin:{debian_root.PATH}",
     ]
     done = subprocess.run(
@@ -233,5 +240,8 @@ def test_the_package_passes_its_own_tests_in_debian_s_swift(tmp_path: Path) -> N
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-4000:]
     assert "with 0 failures" in said
-    records = read(place / "records.jsonl")
-    assert [type(record) for record in records] == [Start, *[Opened, Samples, Closed] * 2, End]
+    for target in ios.TARGETS:
+        records = read(place / f"{target}.jsonl")
+        assert [type(record) for record in records] == [Start, *[Opened, Samples, Closed] * 2, End]
+        assert isinstance(records[0], Start)
+        assert records[0].subject.target == target

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgesr import __version__
+from edgesr.artifact import MANIFEST
 from edgesr.bundles import notices
 from edgesr.bundles.contents import Packed, check_float
 from edgesr.bundles.options import Options
@@ -39,7 +40,8 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
         "tflite": Library(*("LiteRT", "LiteRt", "com.google.ai.edge.litert:litert"), "LiteRT (Apache-2.0, Google)"),
         "executorch": Library(
             *("ExecuTorch", "ExecuTorch", "org.pytorch:executorch-android"),
-            "ExecuTorch for Android (BSD-3-Clause, Meta), fbjni and SoLoader (Apache-2.0, Meta)",
+            "ExecuTorch for Android (BSD-3-Clause, Meta), fbjni and SoLoader (Apache-2.0, Meta), androidx.core "
+            "(Apache-2.0, Google)",
         ),
     }
 )
@@ -70,11 +72,16 @@ def _write(packed: Sequence[Packed], folder: Path) -> None:
     parts = [*notices.own("The app (edgesr)", [item.manifest for item in packed]), ("Libraries", words)]
     notice = notices.joined(parts).encode()
     for item in packed:
-        for name in ("manifest.json", item.manifest.main):
+        for name in (MANIFEST, *_opened(item)):
             _put(folder / ASSETS / "models" / item.manifest.slug / name, item.files[name])
     _put(folder / ASSETS / "NOTICE.txt", notice)
     _put(folder / "NOTICE.txt", notice)
     _put(folder / "README.md", _readme(packed).encode())
+
+
+def _opened(item: Packed) -> list[str]:
+    """Names of the files that the app opens: the main one, or one for each of several sizes."""
+    return [entry.name for entry in item.manifest.files if entry.name.endswith(Path(item.manifest.main).suffix)]
 
 
 def _copy_sources(folder: Path, unused: Sequence[Library]) -> None:
@@ -108,8 +115,9 @@ A native Android app (Android 9 or newer) that enlarges photos with {models} in 
 2. Connect a phone with USB debugging on.
 3. Press Run. In the app: choose a photo, press "Enlarge", save the result.
 
-This project was made without the Android SDK: the logic in `core` is compiled and tested on a JVM, the Kotlin was read
-by a parser, and nothing of it was built with Gradle or run on a phone.
+This project was made without the Android SDK: the logic in `core` is compiled and tested on a JVM, the Kotlin around
+the runtimes was compiled against stubs of them and the rest read by a parser; nothing of it was built with Gradle or
+run on a phone.
 
 | artifact | file | sha256 |
 |---|---|---|
@@ -125,7 +133,7 @@ def _readme(packed: Sequence[Packed]) -> str:
         f"| {item.manifest.slug} | {entry.name} | {entry.sha256} |"
         for item in packed
         for entry in item.manifest.files
-        if entry.name == item.manifest.main
+        if entry.name in _opened(item)
     ]
     targets = {item.manifest.request.target for item in packed}
     runtimes = " and ".join(library.title for target, library in LIBRARIES.items() if target in targets)

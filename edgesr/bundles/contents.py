@@ -49,7 +49,10 @@ def check_float(packed: Sequence[Packed], layouts: Mapping[str, str] = MappingPr
 
     `layouts`: of targets whose tensors are not NCHW."""
     for item in packed:
-        wanted = ("float32", layouts.get(item.manifest.request.target, "NCHW"))
-        tensors = (*item.manifest.inputs, *item.manifest.outputs)
-        if any((spec.dtype, spec.layout) != wanted for spec in tensors):
-            raise Unsupported(f"{item.folder} does not take and give float32: convert without --io.")
+        layout = layouts.get(item.manifest.request.target, "NCHW")
+        for spec in (*item.manifest.inputs, *item.manifest.outputs):
+            if (spec.dtype, spec.layout) != ("float32", layout):
+                raise Unsupported(
+                    f"{item.folder} does not take and give float32 in {layout}: its {spec.name} is {spec.dtype} in "
+                    f"{spec.layout}. Convert without --io."
+                )

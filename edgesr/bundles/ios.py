@@ -3,7 +3,7 @@
     edgesr.xcodeproj   App/   EdgeSRKit/   models/SLUG/   README.md   NOTICE.txt
 
 The artifacts are a folder of resources and not sources, so that Xcode copies them as they are: the app checks their
-hashes before Core ML compiles them on the device.
+hashes before a runtime opens them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +31,9 @@ APP, PACKAGE, MODELS = "App", "EdgeSRKit", "models"
 LEAST_IOS = "17.0"
 RESOURCES = ("Assets.xcassets", "PrivacyInfo.xcprivacy", "NOTICE.txt")
 KEPT = (".swift", ".plist", ".xcprivacy", ".json")
+ENGINE = "ExecuTorchTiles.swift"
+NAMING = ("Runtimes.swift", " execuTorch,")
+"""The file that names the engine, and what is in that line."""
 
 
 def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> Callable[[Path], None]:
@@ -40,9 +43,9 @@ def prepare(packed: Sequence[Packed], options: Options, listener: Listener) -> C
 
 
 def _write(packed: Sequence[Packed], folder: Path) -> None:
-    sources = _copy_sources(folder)
-    parts = notices.own("The app (edgesr)", [item.manifest for item in packed])
     fetched = any(item.manifest.request.target == "executorch" for item in packed)
+    sources = _copy_sources(folder, executorch=fetched)
+    parts = notices.own("The app (edgesr)", [item.manifest for item in packed])
     notice = notices.joined([*parts, *([("Libraries", FETCHED)] if fetched else [])])
     for item in packed:
         for name, content in item.files.items():
@@ -53,18 +56,27 @@ def _write(packed: Sequence[Packed], folder: Path) -> None:
     _put(folder / MARKER, xcode.project(_app(sources, executorch=fetched)).encode())
 
 
-def _copy_sources(folder: Path) -> tuple[str, ...]:
+def _copy_sources(folder: Path, *, executorch: bool) -> tuple[str, ...]:
     """Names of the app's Swift files. Raises BundleError if the installation has lost them."""
     source = Path(str(resources.files("edgesr.apps"))) / "ios"
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         # What building the package leaves behind is none of its sources.
-        if path.is_file() and path.suffix in KEPT and not any(part.startswith(".") for part in relative.parts):
-            _put(folder / relative, path.read_bytes())
+        is_source = path.is_file() and path.suffix in KEPT and not any(part.startswith(".") for part in relative.parts)
+        if is_source and (executorch or path.name != ENGINE):
+            content = path.read_bytes()
+            _put(folder / relative, content if executorch else _without_engine(path.name, content))
     found = tuple(path.name for path in sorted((folder / APP).glob("*.swift")))
     if not found or not (folder / PACKAGE / "Package.swift").is_file():
         raise BundleError(f"The app's sources are incomplete in {source}. Install edgesr again.")
     return found
+
+
+def _without_engine(name: str, content: bytes) -> bytes:
+    file, naming = NAMING
+    if name != file:
+        return content
+    return b"".join(line for line in content.splitlines(keepends=True) if naming.encode() not in line)
 
 
 def _app(sources: tuple[str, ...], *, executorch: bool) -> xcode.App:
@@ -108,7 +120,7 @@ An app for iPhone and iPad (iOS 17 or newer) that enlarges photos with {models} 
 3. Choose your device above and press Run. In the app: choose a photo, press "Enlarge", save or share the result.
 
 This project was made without a Mac: its parts were checked by parsers, and the logic in `EdgeSRKit` is tested
-(`swift test` in that folder), but it was never built with Xcode nor run on a device.
+(`swift test` in that folder), but it was never built with Xcode nor run on a device, and no package was fetched.
 
 | artifact | file | sha256 |
 |---|---|---|

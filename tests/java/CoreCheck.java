@@ -51,7 +51,7 @@ final class CoreCheck {
             default:
                 Manifest read = manifest();
                 TilePlan plan = TilePlan.of(96, 128, read, 300);
-                return read.slug + " " + read.sizes + " " + plan.tile + " " + read.main.name;
+                return read.slug + " " + read.sizes + " " + plan.tile + " " + read.file(plan.tile).name;
         }
     }
 

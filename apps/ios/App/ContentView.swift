@@ -61,8 +61,7 @@ struct ContentView: View {
     @ViewBuilder private var controls: some View {
         Picker("Model", selection: $work.chosen) {
             ForEach(work.artifacts.indices, id: \.self) { index in
-                let manifest = work.artifacts[index].manifest
-                Text("\(manifest.model) ×\(manifest.scale) \(manifest.precision)").tag(index)
+                Text(label(work.artifacts[index])).tag(index)
             }
         }
         .disabled(work.isBusy)
@@ -81,6 +80,13 @@ struct ContentView: View {
                 .controlSize(.large)
                 .disabled(work.before == nil || work.isBusy || work.artifacts.isEmpty)
         }
+    }
+
+    /// One network may be here in one precision for two runtimes.
+    private func label(_ artifact: Artifact) -> String {
+        let manifest = artifact.manifest
+        let title = runtime(of: artifact)?.title ?? manifest.target
+        return "\(manifest.model) ×\(manifest.scale) \(manifest.precision), \(title)"
     }
 
     private func results(_ facts: Work.Facts) -> some View {

@@ -26,13 +26,20 @@ func sha256Hex(_ data: Data) -> String {
     SHA256.hash(data: data).map { String(format: "%02x", $0) }.joined()
 }
 
+let coreML = InferenceRuntime(title: "Core ML", choosesProcessor: true) { artifact, _, processor in
+    try CoreMLTiles(artifact, processor: processor)
+}
+
 /// An artifact in Core ML. Its files are checked, copied, and only the copy is compiled and opened.
-final class CoreMLTiles: TileModel {
+final class CoreMLTiles: Tiles {
+    let runtime = "Core ML, \(ProcessInfo.processInfo.operatingSystemVersionString)"
+    let backend: String
     private let model: MLModel
     private let artifact: Artifact
 
     init(_ artifact: Artifact, processor: Processor) throws {
         self.artifact = artifact
+        backend = "allowed: \(processor.rawValue); it does not say which it used"
         let configuration = MLModelConfiguration()
         configuration.computeUnits = processor.units
         do {

@@ -1,22 +1,34 @@
-#if canImport(ExecuTorch)
 import EdgeSRKit
 import ExecuTorch
 import Foundation
 
-/// An artifact in ExecuTorch. Its file is checked and copied, and only the copy is opened.
-final class ExecuTorchTiles: TileModel {
+let execuTorch = InferenceRuntime(title: "ExecuTorch", choosesProcessor: false) { artifact, size, _ in
+    try ExecuTorchTiles(artifact, size)
+}
+
+/// The file of one size in ExecuTorch. It is checked and copied, and only the copy is opened.
+final class ExecuTorchTiles: Tiles {
+    let runtime = "ExecuTorch"
+    let backend: String
     private let module: Module
     private let folder: URL
+    private static let method = "forward"
 
-    init(_ artifact: Artifact) throws {
-        folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-        try artifact.copyChecked(to: folder, sha256: sha256Hex)
-        module = Module(filePath: folder.appendingPathComponent(artifact.manifest.main).path)
+    init(_ artifact: Artifact, _ size: Size) throws {
+        let slug = artifact.manifest.slug
+        let entry = try artifact.manifest.file(for: size)
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
         do {
-            try module.load("forward")
+            let module = Module(filePath: try artifact.copyChecked(entry, to: folder, sha256: sha256Hex).path)
+            try module.load(ExecuTorchTiles.method)
+            let names = try module.methodMetadata(ExecuTorchTiles.method).backendNames
+            backend = ExecuTorchTiles.words(names)
+            self.module = module
+            self.folder = folder
         } catch {
             try? FileManager.default.removeItem(at: folder)
-            throw AppError(.artifact, "ExecuTorch cannot open \(artifact.manifest.slug): \(error.localizedDescription)")
+            if error is AppError { throw error }
+            throw AppError(.artifact, "ExecuTorch cannot open \(slug): \(error.localizedDescription)")
         }
     }
 
@@ -24,9 +36,18 @@ final class ExecuTorchTiles: TileModel {
         try? FileManager.default.removeItem(at: folder)
     }
 
+    private static func words(_ backends: [String]) -> String {
+        backends.isEmpty
+            ? "its own kernels on the CPU" : "\(backends.joined(separator: ", ")), the rest on the CPU"
+    }
+
     func predict(_ tile: [Float], size: Size) throws -> [Float] {
         let input = Tensor<Float>(tile, shape: [1, 3, size.height, size.width])
-        return try Tensor<Float>(module.forward(input)).scalars()
+        do {
+            let output: Tensor<Float> = try module.forward(input)
+            return output.scalars()
+        } catch {
+            throw AppError(.output, "The network did not run: \(error.localizedDescription)")
+        }
     }
 }
-#endif

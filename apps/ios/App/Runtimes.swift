@@ -1,28 +1,33 @@
 import EdgeSRKit
 
-/// ExecuTorch is in the app if `edgesr bundle` was given an artifact for it.
-private let executorch = "executorch"
-
-/// Opens an artifact in its runtime; `processor` is for Core ML alone.
-func openTiles(_ artifact: Artifact, processor: Processor) throws -> any TileModel {
-    if artifact.manifest.target != executorch { return try CoreMLTiles(artifact, processor: processor) }
-    #if canImport(ExecuTorch)
-    return try ExecuTorchTiles(artifact)
-    #else
-    throw AppError(.artifact, "This app has no ExecuTorch for \(artifact.manifest.slug). Make the bundle again.")
-    #endif
+/// An artifact that is open for tiles of one size.
+protocol Tiles: TileModel {
+    /// Name and version of the runtime, as far as it tells.
+    var runtime: String { get }
+    /// What computes, as far as the runtime tells; else what it was allowed.
+    var backend: String { get }
 }
 
-func runtimeName(_ artifact: Artifact) -> String {
-    artifact.manifest.target == executorch ? "ExecuTorch" : "Core ML"
+/// A runtime of the artifacts in this app.
+struct InferenceRuntime: Sendable {
+    let title: String
+    let choosesProcessor: Bool
+    let open: @Sendable (Artifact, Size, Processor) throws -> any Tiles
 }
 
-/// What computes, as far as that is known.
-func backendWords(_ artifact: Artifact, processor: Processor) -> String {
-    artifact.manifest.target == executorch ? "as the file says: XNNPACK on the CPU" : "allowed: \(processor.rawValue)"
+/// By the target of the artifact. `edgesr bundle` leaves out what no artifact of the app needs.
+private let runtimes: [String: InferenceRuntime] = [
+    "coreml": coreML,
+    "executorch": execuTorch,
+]
+
+func runtime(of artifact: Artifact) -> InferenceRuntime? {
+    runtimes[artifact.manifest.target]
 }
 
-func ranOn(_ artifact: Artifact) -> String {
-    artifact.manifest.target == executorch
-        ? "ExecuTorch, XNNPACK on the CPU" : "Core ML; it does not say which of the allowed processors"
+func openTiles(_ artifact: Artifact, _ size: Size, _ processor: Processor) throws -> any Tiles {
+    guard let found = runtime(of: artifact) else {
+        throw AppError(.artifact, "This app has no runtime for \(artifact.manifest.target). Make the bundle again.")
+    }
+    return try found.open(artifact, size, processor)
 }

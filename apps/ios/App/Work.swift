@@ -16,8 +16,8 @@ final class Work {
         let ranOn: String
     }
 
-    static let benchRuns = 20
-    static let benchRepeats = 3
+    nonisolated static let benchRuns = 20
+    nonisolated static let benchRepeats = 3
     /// Of a result's RGBA, at most a quarter of the memory.
     static let mostPixels = Int(ProcessInfo.processInfo.physicalMemory / 4 / 4 / 16)
 
@@ -53,7 +53,7 @@ final class Work {
     }
 
     var choosesProcessor: Bool {
-        artifacts.indices.contains(chosen) && artifacts[chosen].manifest.target == "coreml"
+        artifacts.indices.contains(chosen) && runtime(of: artifacts[chosen])?.choosesProcessor == true
     }
 
     var isBusy: Bool {
@@ -88,7 +88,7 @@ final class Work {
         task = Task.detached(priority: .userInitiated) {
             do {
                 let plan = try planImage(height: opened.photo.height, width: opened.photo.width, manifest: artifact.manifest)
-                let model = try openTiles(artifact, processor: processor)
+                let model = try openTiles(artifact, plan.tile, processor)
                 var tiles: [Double] = []
                 let began = DispatchTime.now().uptimeNanoseconds
                 let large = try upscale(
@@ -100,11 +100,10 @@ final class Work {
                 }
                 let ms = Double(DispatchTime.now().uptimeNanoseconds - began) / 1e6
                 let image = try cgImage(of: large)
-                let computed = "\(runtimeName(artifact)), \(backendWords(artifact, processor: processor))"
-                let comment = "\(artifact.manifest.slug), sha256 \(artifact.manifest.files[0].sha256), \(computed)"
+                let ranOn = "\(model.runtime), \(model.backend)"
+                let comment = "\(artifact.manifest.slug), sha256 \(artifact.manifest.files[0].sha256), \(ranOn)"
                 let file = try writePNG(image, exif: keeps ? opened.exif : nil, comment: comment)
-                let facts = Facts(
-                    ms: ms, tileMs: percentile(tiles, 0.5) ?? 0, tiles: tiles.count, ranOn: ranOn(artifact))
+                let facts = Facts(ms: ms, tileMs: percentile(tiles, 0.5) ?? 0, tiles: tiles.count, ranOn: ranOn)
                 await self.show(image, file, facts)
             } catch {
                 await self.fail(error)
@@ -138,21 +137,19 @@ final class Work {
             do {
                 let plan = try planImage(height: opened.photo.height, width: opened.photo.width, manifest: artifact.manifest)
                 let inputs = plan.boxes.prefix(8).map { tileInput(opened.photo, plan, $0, .colour) }
-                var repeats: [Repeat] = []
+                var (repeats, runtime): ([Repeat], [String: String]) = ([], [:])
                 for number in 1...Work.benchRepeats {
                     await self.tell("Start \(number) of \(Work.benchRepeats) ...")
-                    repeats.append(try Work.timed(artifact, processor, inputs, plan.tile))
+                    let (one, ran) = try Work.timed(artifact, processor, inputs, plan.tile)
+                    repeats.append(one)
+                    runtime = ran
                 }
                 let pixels = inputs.reduce(into: Data()) { data, input in input.withUnsafeBytes { data.append(contentsOf: $0) } }
                 let run = Run(
                     manifest: artifact.manifest, identity: artifact.identity(sha256: sha256Hex), size: plan.tile,
                     startedAt: Date(), edgesr: Bundle.main.infoDictionary?["CFBundleShortVersionString"] as? String ?? "unknown",
-                    device: device, facts: ["system": system, "processor_allowed": processor.rawValue],
-                    inputsCount: inputs.count, inputsSha256: sha256Hex(pixels),
-                    runtime: [
-                        "runtime": "\(runtimeName(artifact)), \(system)", "precision": artifact.manifest.precision,
-                        "backend": backendWords(artifact, processor: processor), "threads": "the runtime's choice",
-                    ], repeats: repeats)
+                    device: device, facts: ["system": system], inputsCount: inputs.count,
+                    inputsSha256: sha256Hex(pixels), runtime: runtime, repeats: repeats)
                 let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(artifact.manifest.slug).jsonl")
                 try run.jsonl().write(to: file, atomically: true, encoding: .utf8)
                 await self.benched(file)
@@ -164,10 +161,10 @@ final class Work {
 
     private nonisolated static func timed(
         _ artifact: Artifact, _ processor: Processor, _ inputs: [[Float]], _ size: Size
-    ) throws -> Repeat {
+    ) throws -> (Repeat, [String: String]) {
         let now = { DispatchTime.now().uptimeNanoseconds }
         let start = now()
-        let model = try openTiles(artifact, processor: processor)
+        let model = try openTiles(artifact, size, processor)
         let opened = now()
         _ = try model.predict(inputs[0], size: size)
         let first = now()
@@ -181,7 +178,13 @@ final class Work {
             raw.append(now() - before)
         }
         let seconds = Double(now() - begin) / 1e9
-        return Repeat(loadNs: opened - start, firstNs: first - opened, warmupNs: [begin - first], rawNs: raw, atS: seconds)
+        let ran = [
+            "runtime": model.runtime, "precision": artifact.manifest.precision, "backend": model.backend,
+            "threads": "the runtime's choice",
+        ]
+        let one = Repeat(
+            loadNs: opened - start, firstNs: first - opened, warmupNs: [begin - first], rawNs: raw, atS: seconds)
+        return (one, ran)
     }
 
     private func tell(_ text: String) {

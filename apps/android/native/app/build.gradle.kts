@@ -25,6 +25,6 @@ dependencies {
     implementation(project(":core"))
     implementation("com.microsoft.onnxruntime:onnxruntime-android:1.22.0")
     implementation("com.google.ai.edge.litert:litert:1.4.2")
-    implementation("org.pytorch:executorch-android:1.4.0")
+    implementation("org.pytorch:executorch-android:1.4.1")
     implementation("androidx.exifinterface:exifinterface:1.3.7")
 }

@@ -23,6 +23,7 @@ public struct Manifest: Equatable, Sendable {
     public static let schema = 1
     public static let largest = 100_000
     public static let targets = ["coreml", "executorch"]
+    private static let filePerSize = "executorch"
 
     public let target: String
     public let slug: String
@@ -77,6 +78,14 @@ public struct Manifest: Equatable, Sendable {
             throw Manifest.wrong("main", "is not among the files")
         }
         guard !sizes.isEmpty else { throw Manifest.wrong("request.sizes", "is empty; \(target) needs sizes") }
+        if target == Manifest.filePerSize { for size in sizes { _ = try file(for: size) } }
+    }
+
+    /// The one file of an artifact that has one for each of its sizes.
+    public func file(for size: Size) throws -> FileEntry {
+        let name = sizes.count == 1 ? main : "model_\(size.height)x\(size.width).pte"
+        guard let entry = files.first(where: { $0.name == name }) else { throw Manifest.wrong("files", "has no \(name)") }
+        return entry
     }
 
     static func wrong(_ field: String, _ what: String) -> AppError {
@@ -172,18 +181,23 @@ public struct Artifact: Sendable {
     ///
     /// `sha256` gives lower-case hexadecimal: CryptoKit's on Apple's systems.
     public func copyChecked(to target: URL, sha256: (Data) -> String) throws {
-        for entry in manifest.files {
-            guard let content = try? Data(contentsOf: folder.appendingPathComponent(entry.name)) else {
-                throw AppError(.artifact, "\(entry.name) of \(manifest.slug) is missing. Make the bundle again.")
-            }
-            guard content.count == entry.bytes, sha256(content) == entry.sha256 else {
-                throw AppError(.artifact, "\(entry.name) of \(manifest.slug) was changed. Make the bundle again.")
-            }
-            let place = target.appendingPathComponent(entry.name)
-            try FileManager.default.createDirectory(
-                at: place.deletingLastPathComponent(), withIntermediateDirectories: true)
-            try content.write(to: place, options: .atomic)
+        for entry in manifest.files { try copyChecked(entry, to: target, sha256: sha256) }
+    }
+
+    /// The same for one file; where its copy is.
+    @discardableResult
+    public func copyChecked(_ entry: FileEntry, to target: URL, sha256: (Data) -> String) throws -> URL {
+        guard let content = try? Data(contentsOf: folder.appendingPathComponent(entry.name)) else {
+            throw AppError(.artifact, "\(entry.name) of \(manifest.slug) is missing. Make the bundle again.")
         }
+        guard content.count == entry.bytes, sha256(content) == entry.sha256 else {
+            throw AppError(.artifact, "\(entry.name) of \(manifest.slug) was changed. Make the bundle again.")
+        }
+        let place = target.appendingPathComponent(entry.name)
+        try FileManager.default.createDirectory(
+            at: place.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try content.write(to: place, options: .atomic)
+        return place
     }
 
     /// Over names and hashes of the files, in the order of names: equal bytes are the same artifact anywhere.

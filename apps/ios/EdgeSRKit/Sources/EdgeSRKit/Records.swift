@@ -71,7 +71,7 @@ public struct Run: Sendable {
 
     private func start(_ stamp: String) -> [String: Any] {
         var subject: [String: Any] = [
-            "sha256": identity, "name": manifest.slug, "target": "coreml", "precision": manifest.precision,
+            "sha256": identity, "name": manifest.slug, "target": manifest.target, "precision": manifest.precision,
             "scale": manifest.scale, "size": [size.height, size.width], "bytes": manifest.files.map(\.bytes).reduce(0, +),
             "model": manifest.model, "weights": manifest.weightsKind, "halo_px": manifest.haloPx, "fixed_size": true,
         ]

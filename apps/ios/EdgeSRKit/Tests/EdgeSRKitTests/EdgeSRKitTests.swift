@@ -28,7 +28,7 @@ final class EdgeSRKitTests: XCTestCase {
         let tiling: [Tiling]
         let pixels: [Pixels]
         let percentiles: [Percentile]
-        let manifest: String
+        let manifest, filePerSize: String
         let wrong: [Wrong]
     }
 
@@ -129,6 +129,17 @@ final class EdgeSRKitTests: XCTestCase {
         XCTAssertEqual(plan.tile, Size(height: 96, width: 128))
     }
 
+    func testEveryTileIsComputedByTheFileOfItsSize() throws {
+        let several = try Manifest(json: Data(cases().filePerSize.utf8))
+        XCTAssertEqual(several.target, "executorch")
+        for size in several.sizes {
+            XCTAssertEqual(try several.file(for: size).name, "model_\(size.height)x\(size.width).pte")
+        }
+        XCTAssertThrowsError(try several.file(for: Size(height: 5, width: 5)))
+        let plan = try planImage(height: 96, width: 128, manifest: several)
+        XCTAssertEqual(try several.file(for: plan.tile).name, "model_96x128.pte")
+    }
+
     func testWhatIsWrongInAManifestIsNamed() throws {
         let wrong = try cases().wrong
         XCTAssertGreaterThan(wrong.count, 10)
@@ -164,9 +175,14 @@ final class EdgeSRKitTests: XCTestCase {
         XCTAssertEqual(artifact.identity { String(decoding: $0, as: UTF8.self) }, "model.mlpackage/weights\0\(sum)\n")
     }
 
-    /// Prints the lines for the Python side to read.
+    /// Written for the Python side to read, where it says to which folder.
     func testRecords() throws {
-        let manifest = try Manifest(json: Data(cases().manifest.utf8))
+        for json in [try cases().manifest, try cases().filePerSize] {
+            try writeRecords(Manifest(json: Data(json.utf8)))
+        }
+    }
+
+    private func writeRecords(_ manifest: Manifest) throws {
         let one = Repeat(loadNs: 5, firstNs: 4, warmupNs: [3], rawNs: [1, 2], atS: 0.5)
         let run = Run(
             manifest: manifest, identity: String(repeating: "0", count: 64), size: Size(height: 64, width: 64),
@@ -175,8 +191,8 @@ final class EdgeSRKitTests: XCTestCase {
             runtime: ["runtime": "Core ML", "precision": "int8", "threads": "Core ML's choice"], repeats: [one, one])
         let lines = try run.jsonl()
         XCTAssertEqual(lines.split(separator: "\n").count, 8)
-        if let file = ProcessInfo.processInfo.environment["EDGESR_RECORDS"] {
-            try Data(lines.utf8).write(to: URL(fileURLWithPath: file))
+        if let folder = ProcessInfo.processInfo.environment["EDGESR_RECORDS"] {
+            try Data(lines.utf8).write(to: URL(fileURLWithPath: "\(folder)/\(manifest.target).jsonl"))
         }
     }
 }

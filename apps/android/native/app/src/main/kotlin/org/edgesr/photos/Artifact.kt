@@ -5,6 +5,7 @@ import java.io.IOException
 import java.security.MessageDigest
 import org.edgesr.core.AppException
 import org.edgesr.core.Manifest
+import org.edgesr.core.Size
 import org.json.JSONArray
 import org.json.JSONException
 import org.json.JSONObject
@@ -18,14 +19,18 @@ class Artifact(private val assets: AssetManager, private val folder: String) {
 
     /** Over names and hashes of the files, in the order of names: equal bytes are the same artifact anywhere. */
     val identity: String
-        get() = sha256(manifest.files.sortedBy { it.name }.joinToString("") { "${it.name}\u0000${it.sha256}\n" }.toByteArray())
+        get() {
+            val lines = manifest.files.sortedBy { it.name }.map { "${it.name}\u0000${it.sha256}\n" }
+            return sha256(lines.joinToString("").toByteArray())
+        }
 
-    /** The very bytes that were checked. Throws AppException. */
-    fun checkedMain(): ByteArray {
-        val entry = manifest.main
+    /** The file for tiles of `size`: the very bytes that were checked. Throws AppException. */
+    fun checked(size: Size): ByteArray {
+        val entry = manifest.file(size)
         val bytes = read(entry.name)
         if (bytes.size.toLong() != entry.bytes || sha256(bytes) != entry.sha256) {
-            throw AppException(AppException.Kind.ARTIFACT, "${entry.name} of ${manifest.slug} was changed. Make the bundle again.")
+            val text = "${entry.name} of ${manifest.slug} was changed. Make the bundle again."
+            throw AppException(AppException.Kind.ARTIFACT, text)
         }
         return bytes
     }
@@ -43,7 +48,8 @@ class Artifact(private val assets: AssetManager, private val folder: String) {
             try {
                 assets.list("models").orEmpty().sorted().map { Artifact(assets, "models/$it") }
             } catch (error: JSONException) {
-                throw AppException(AppException.Kind.ARTIFACT, "A manifest.json is not valid JSON. Make the bundle again.")
+                val text = "A manifest.json is not valid JSON. Make the bundle again."
+                throw AppException(AppException.Kind.ARTIFACT, text)
             }
     }
 }

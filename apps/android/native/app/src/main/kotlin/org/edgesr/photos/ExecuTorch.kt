@@ -7,32 +7,47 @@ import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
 import org.pytorch.executorch.Tensor
 
-object ExecuTorch : InferenceRuntime {
-    /** What runs what was fixed when the artifact was made. */
-    override val engines = listOf("as the file says: XNNPACK on the CPU")
+private const val METHOD = "forward"
 
-    override fun open(artifact: Artifact, engine: String, threads: Int, cache: File): Tiles {
-        val file = File(cache, "${artifact.identity}.pte")
-        file.writeBytes(artifact.checkedMain())
+object ExecuTorch : InferenceRuntime {
+    override val title = "ExecuTorch"
+
+    /** What computes was fixed when the artifact was made. */
+    override val engines = listOf("as the file says")
+
+    override fun open(artifact: Artifact, size: Size, engine: String, threads: Int, cache: File): Tiles {
+        val file = File(cache, "tile.pte")
+        file.writeBytes(artifact.checked(size))
         try {
-            val module = Module.load(file.path, Module.LOAD_MODE_FILE, threads)
-            val code = module.loadMethod("forward")
-            if (code != 0) {
-                module.destroy()
-                throw refused(artifact, "error $code of loadMethod")
-            }
-            return ExecuTorchTiles(module)
+            return opened(file, threads)
         } catch (error: RuntimeException) {
-            throw refused(artifact, error.message)
+            val text = "ExecuTorch cannot open ${artifact.manifest.slug}: ${error.message}"
+            throw AppException(AppException.Kind.ARTIFACT, text)
+        } finally {
+            file.delete()
         }
     }
 
-    private fun refused(artifact: Artifact, why: String?) =
-        AppException(AppException.Kind.ARTIFACT, "ExecuTorch cannot open ${artifact.manifest.slug}: $why")
+    private fun opened(file: File, threads: Int): Tiles {
+        // Once it is open, it is read through its descriptor: the file itself may go.
+        val module = Module.load(file.path, Module.LOAD_MODE_FILE, threads)
+        try {
+            module.loadMethod(METHOD)
+            return ExecuTorchTiles(module)
+        } catch (error: RuntimeException) {
+            module.destroy()
+            throw error
+        }
+    }
 }
 
 private class ExecuTorchTiles(private val module: Module) : Tiles {
     override val runtime = "ExecuTorch"
+
+    override val backend: String = words(module.getMethodMetadata(METHOD).backends)
+
+    private fun words(backends: Array<String>): String =
+        if (backends.isEmpty()) "its own kernels on the CPU" else "${backends.joinToString()}, the rest on the CPU"
 
     override fun predict(tile: FloatArray, size: Size): FloatArray =
         try {

@@ -9,9 +9,12 @@ private val RUNTIMES: Map<String, InferenceRuntime> = mapOf(
     "executorch" to ExecuTorch,
 )
 
+/** For people; the target where the app has no runtime for it. */
+fun titleOf(artifact: Artifact): String = RUNTIMES[artifact.manifest.target]?.title ?: artifact.manifest.target
+
 /** Throws AppException. */
 fun runtimeOf(artifact: Artifact): InferenceRuntime {
     val target = artifact.manifest.target
     return RUNTIMES[target]
-        ?: throw AppException(AppException.Kind.ARTIFACT, "This app cannot run $target artifacts. Make the bundle again.")
+        ?: throw AppException(AppException.Kind.ARTIFACT, "This app has no runtime for $target. Make the bundle again.")
 }

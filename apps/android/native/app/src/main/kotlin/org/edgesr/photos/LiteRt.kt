@@ -11,42 +11,51 @@ import org.tensorflow.lite.Interpreter
 import org.tensorflow.lite.TensorFlowLite
 
 object LiteRt : InferenceRuntime {
-    override val engines = listOf("CPU (XNNPACK)")
+    private const val XNNPACK = "CPU (XNNPACK)"
+    private const val PLAIN = "CPU (without XNNPACK)"
 
-    override fun open(artifact: Artifact, engine: String, threads: Int, cache: File): Tiles {
-        val content = artifact.checkedMain()
-        val model = ByteBuffer.allocateDirect(content.size).order(ByteOrder.nativeOrder())
+    override val title = "LiteRT"
+
+    override val engines = listOf(XNNPACK, PLAIN)
+
+    override fun open(artifact: Artifact, size: Size, engine: String, threads: Int, cache: File): Tiles {
+        val content = artifact.checked(size)
+        val model = direct(content.size)
         model.put(content).rewind()
-        val options = Interpreter.Options().setNumThreads(threads).setUseXNNPACK(true)
+        // Not chained: what these return differs between versions of the library.
+        val options = Interpreter.Options().apply {
+            setNumThreads(threads)
+            setUseXNNPACK(engine == XNNPACK)
+        }
         return try {
-            LiteRtTiles(artifact.manifest.scale, Interpreter(model, options))
-        } catch (error: IllegalArgumentException) {
-            throw AppException(AppException.Kind.ARTIFACT, "LiteRT cannot open ${artifact.manifest.slug}: ${error.message}")
+            LiteRtTiles(artifact.manifest.scale, Interpreter(model, options), "asked: $engine")
+        } catch (error: RuntimeException) {
+            val text = "LiteRT cannot open ${artifact.manifest.slug}: ${error.message}"
+            throw AppException(AppException.Kind.ARTIFACT, text)
         }
     }
 }
 
-private class LiteRtTiles(scale: Int, private val interpreter: Interpreter) : Tiles {
+private class LiteRtTiles(scale: Int, private val interpreter: Interpreter, override val backend: String) : Tiles {
     private val channelsFirst = ChannelsLast(TileModel { tile, _ -> computed(tile) }, scale)
 
     override val runtime: String = "LiteRT ${TensorFlowLite.runtimeVersion()}"
 
     override fun predict(tile: FloatArray, size: Size): FloatArray = channelsFirst.predict(tile, size)
 
-    private fun computed(tile: FloatArray): FloatArray {
-        val input = direct(4 * tile.size)
-        input.asFloatBuffer().put(tile)
-        val output = direct(interpreter.getOutputTensor(0).numBytes())
+    private fun computed(tile: FloatArray): FloatArray =
         try {
+            val input = direct(4 * tile.size)
+            input.asFloatBuffer().put(tile)
+            val output = direct(interpreter.getOutputTensor(0).numBytes())
             interpreter.run(input, output)
-        } catch (error: IllegalArgumentException) {
+            output.rewind()
+            FloatArray(output.capacity() / 4).also { output.asFloatBuffer().get(it) }
+        } catch (error: RuntimeException) {
             throw AppException(AppException.Kind.OUTPUT, "The network did not run: ${error.message}")
         }
-        output.rewind()
-        return FloatArray(output.capacity() / 4).also { output.asFloatBuffer().get(it) }
-    }
-
-    private fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
 
     override fun close() = interpreter.close()
 }
+
+private fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())

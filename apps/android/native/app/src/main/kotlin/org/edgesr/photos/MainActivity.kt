@@ -55,7 +55,7 @@ class MainActivity : Activity() {
         } catch (error: AppException) {
             say(error.message.orEmpty())
         }
-        val names = artifacts.map { with(it.manifest) { "$model ×$scale $precision" } }
+        val names = artifacts.map(::label)
         spinner(R.id.model).adapter = ArrayAdapter(this, android.R.layout.simple_spinner_dropdown_item, names)
         spinner(R.id.model).onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
             override fun onItemSelected(parent: AdapterView<*>?, view: View?, position: Int, id: Long) = showEngines()
@@ -66,7 +66,8 @@ class MainActivity : Activity() {
         button(R.id.run).setOnClickListener { if (isBusy()) stopped.set(true) else enlarge() }
         button(R.id.save).setOnClickListener { save() }
         button(R.id.bench).setOnClickListener { benchmark() }
-        find<TextView>(R.id.about).text = runCatching { assets.open("NOTICE.txt").use { it.readBytes().decodeToString() } }.getOrDefault("")
+        val notice = runCatching { assets.open("NOTICE.txt").use { it.readBytes().decodeToString() } }
+        find<TextView>(R.id.about).text = notice.getOrDefault("")
     }
 
     override fun onDestroy() {
@@ -74,6 +75,10 @@ class MainActivity : Activity() {
         worker.shutdown()
         super.onDestroy()
     }
+
+    /** One network may be here in one precision for several runtimes. */
+    private fun label(artifact: Artifact): String =
+        with(artifact.manifest) { "$model ×$scale $precision, ${titleOf(artifact)}" }
 
     private fun showEngines() {
         val artifact = chosenArtifact() ?: return
@@ -143,8 +148,8 @@ class MainActivity : Activity() {
         val engine = chosenEngine() ?: return
         val exifOf = if (find<CheckBox>(R.id.keep).isChecked) chosen else null
         work("Loading the engine …") {
-            runtimeOf(artifact).open(artifact, engine, threads, cacheDir).use { model ->
-                val plan = TilePlan.of(source.height, source.width, artifact.manifest, MEMORY_MB)
+            val plan = TilePlan.of(source.height, source.width, artifact.manifest, MEMORY_MB)
+            runtimeOf(artifact).open(artifact, plan.tile, engine, threads, cacheDir).use { model ->
                 val times = mutableListOf<Long>()
                 val began = System.nanoTime()
                 val large = Upscaling.run(source, plan, model) { done, all, took ->
@@ -154,13 +159,13 @@ class MainActivity : Activity() {
                 } ?: return@work "Stopped."
                 val seconds = (System.nanoTime() - began) / 1e9
                 val file = File(cacheDir, "photo_x${plan.scale}.png")
-                val words = "${artifact.manifest.slug}, ${model.runtime}, $engine"
+                val words = "${artifact.manifest.slug}, ${model.runtime}, ${model.backend}"
                 writePng(large, file, contentResolver, exifOf, words)
                 val (before, after) = bitmapOf(source) to bitmapOf(large)
                 runOnUiThread { show(before, after, file) }
                 val tile = times.sorted()[times.size / 2] / 1e6
-                "%d×%d in %.1f s, %d tiles, %.0f ms each (median)\n%s asked of %s, %d threads".format(
-                    large.width, large.height, seconds, times.size, tile, engine, model.runtime, threads)
+                "%d×%d in %.1f s, %d tiles, %.0f ms each (median)\n%s; %s; %d threads".format(
+                    large.width, large.height, seconds, times.size, tile, model.runtime, model.backend, threads)
             }
         }
     }
@@ -204,7 +209,7 @@ class MainActivity : Activity() {
 
     private fun timed(artifact: Artifact, engine: String, plan: TilePlan, pieces: List<FloatArray>, records: Records) {
         val start = System.nanoTime()
-        runtimeOf(artifact).open(artifact, engine, threads, cacheDir).use { model ->
+        runtimeOf(artifact).open(artifact, plan.tile, engine, threads, cacheDir).use { model ->
             val opened = System.nanoTime()
             model.predict(pieces[0], plan.tile)
             val first = System.nanoTime()
@@ -216,9 +221,10 @@ class MainActivity : Activity() {
                 System.nanoTime() - before
             }
             val ran = mapOf(
-                "runtime" to model.runtime, "precision" to artifact.manifest.precision, "backend" to "asked: $engine",
+                "runtime" to model.runtime, "precision" to artifact.manifest.precision, "backend" to model.backend,
                 "threads" to threads.toString())
-            records.add(opened - start, first - opened, listOf(begin - first), raw, (System.nanoTime() - begin) / 1e9, ran)
+            val seconds = (System.nanoTime() - begin) / 1e9
+            records.add(opened - start, first - opened, listOf(begin - first), raw, seconds, ran)
         }
     }
 
@@ -238,6 +244,8 @@ class MainActivity : Activity() {
                     "Not possible: ${error.message}"
                 } catch (error: SecurityException) {
                     "Not allowed: ${error.message}"
+                } catch (error: LinkageError) {
+                    "The runtime does not load on this device: ${error.message}. Choose another model."
                 } catch (error: OutOfMemoryError) {
                     "There is too little memory for this photo. Choose a smaller one."
                 }

@@ -13,9 +13,11 @@ object OnnxRuntime : InferenceRuntime {
     private const val XNNPACK = "XNNPACK, the rest on the CPU"
     private const val NNAPI = "NNAPI, the rest on the CPU"
 
+    override val title = "ONNX Runtime"
+
     override val engines = listOf("CPU", XNNPACK, NNAPI)
 
-    override fun open(artifact: Artifact, engine: String, threads: Int, cache: File): Tiles =
+    override fun open(artifact: Artifact, size: Size, engine: String, threads: Int, cache: File): Tiles =
         try {
             OrtSession.SessionOptions().use { options ->
                 options.setIntraOpNumThreads(threads)
@@ -23,19 +25,22 @@ object OnnxRuntime : InferenceRuntime {
                     XNNPACK -> options.addXnnpack(mapOf("intra_op_num_threads" to threads.toString()))
                     NNAPI -> options.addNnapi()
                 }
-                OnnxTiles(artifact, OrtEnvironment.getEnvironment(), options)
+                OnnxTiles(artifact, artifact.checked(size), OrtEnvironment.getEnvironment(), options, "asked: $engine")
             }
         } catch (error: OrtException) {
-            throw AppException(AppException.Kind.ARTIFACT, "ONNX Runtime cannot open ${artifact.manifest.slug}: ${error.message}")
+            val text = "ONNX Runtime cannot open ${artifact.manifest.slug}: ${error.message}"
+            throw AppException(AppException.Kind.ARTIFACT, text)
         }
 }
 
 private class OnnxTiles(
     private val artifact: Artifact,
+    content: ByteArray,
     private val environment: OrtEnvironment,
     options: OrtSession.SessionOptions,
+    override val backend: String,
 ) : Tiles {
-    private val session: OrtSession = environment.createSession(artifact.checkedMain(), options)
+    private val session: OrtSession = environment.createSession(content, options)
 
     override val runtime = "onnxruntime ${environment.version}"
 

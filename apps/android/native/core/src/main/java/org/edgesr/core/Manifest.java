@@ -17,6 +17,8 @@ public final class Manifest {
     /** Of the tensors, by the target. */
     private static final Map<String, String> LAYOUTS =
             new TreeMap<>(Map.of("onnxruntime", "NCHW", "executorch", "NCHW", "tflite", "NHWC"));
+    /** How the files of targets end that have one for each size. */
+    private static final Map<String, String> ENDINGS = Map.of("executorch", ".pte", "tflite", ".tflite");
 
     /** One file of the artifact, by its name relative to the artifact's folder. */
     public static final class FileEntry {
@@ -78,16 +80,48 @@ public final class Manifest {
             found.add(size(each));
         }
         sizes = Collections.unmodifiableList(found);
+        checkFiles();
         weightsKind = word(table(top.get("weights"), "weights"), "weights.", "kind");
     }
 
+    /** What to open for tiles of `size`, which must be one of `sizes` unless those are empty. Throws AppException. */
+    public FileEntry file(Size size) throws AppException {
+        String ending = ENDINGS.get(target);
+        if (ending == null || sizes.size() == 1) {
+            return main;
+        }
+        String name = "model_" + size + ending;
+        FileEntry entry = named(name);
+        if (entry == null) {
+            throw wrong("files", "has no " + name);
+        }
+        return entry;
+    }
+
+    private void checkFiles() throws AppException {
+        if (ENDINGS.containsKey(target) && sizes.isEmpty()) {
+            throw wrong("request.sizes", "is empty; " + target + " needs sizes");
+        }
+        for (Size each : sizes) {
+            file(each);
+        }
+    }
+
     private FileEntry find(String name) throws AppException {
+        FileEntry entry = named(name);
+        if (entry == null) {
+            throw wrong("main", "is not among the files");
+        }
+        return entry;
+    }
+
+    private FileEntry named(String name) {
         for (FileEntry each : files) {
             if (each.name.equals(name)) {
                 return each;
             }
         }
-        throw wrong("main", "is not among the files");
+        return null;
     }
 
     private static AppException wrong(String field, String what) {

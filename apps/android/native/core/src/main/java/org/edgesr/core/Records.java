@@ -28,8 +28,8 @@ public final class Records {
             bytes += each.bytes;
         }
         Map<String, Object> subject = table(
-                "sha256", identity, "name", manifest.slug, "target", "onnxruntime", "precision", manifest.precision,
-                "scale", manifest.scale, "size", Arrays.asList(size.height, size.width), "bytes", bytes,
+                "sha256", identity, "name", manifest.slug, "target", manifest.target, "precision",
+                manifest.precision, "scale", manifest.scale, "size", Arrays.asList(size.height, size.width), "bytes", bytes,
                 "model", manifest.model, "weights", manifest.weightsKind, "halo_px", manifest.rule.haloPx,
                 "fixed_size", !manifest.sizes.isEmpty());
         Map<String, Object> where = table("name", device, "address", "app", "kind", "device", "facts", facts);

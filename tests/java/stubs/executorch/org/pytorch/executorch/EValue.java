@@ -1,0 +1,9 @@
+package org.pytorch.executorch;
+
+public abstract class EValue {
+    public static EValue from(Tensor tensor) {
+        throw new UnsupportedOperationException();
+    }
+
+    public abstract Tensor toTensor();
+}

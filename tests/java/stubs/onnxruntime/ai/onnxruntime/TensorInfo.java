@@ -1,0 +1,5 @@
+package ai.onnxruntime;
+
+public abstract class TensorInfo {
+    public abstract long[] getShape();
+}
