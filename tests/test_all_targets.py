@@ -39,7 +39,8 @@ def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     model, out = request.param, tmp_path_factory.mktemp(request.param)
     shared = Path(__file__).resolve().parents[2] / "shared" / "weights"
     options = [part for precision in PRECISIONS[model] for part in ("-p", precision)]
-    options += ["--quick", "--size", "x".join(map(str, SIZE)), "-o", str(out), "--json"]
+    options += ["--quick"] if "int8" in PRECISIONS[model] else []
+    options += ["--size", "x".join(map(str, SIZE)), "-o", str(out), "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "edgesr.cli", "convert", model, "-t", "all", *options],
         capture_output=True,

@@ -15,8 +15,10 @@ pytest.importorskip("coremltools", reason="needs edgesr[coreml]")
 pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
 
 from edgesr.bundles import bundle
+from edgesr.metrics import psnr_db
 from edgesr.pipeline import Session, convert_all
 from edgesr.planned import plan
+from edgesr.verify import Limit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -29,7 +31,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the artifacts."""
     out = tmp_path_factory.mktemp("artifacts")
     planned = plan("bsrn-s", 4, ["onnxruntime", "tflite", "coreml"], ["int8"], (SIZE,))
-    outcome = convert_all(Session("bsrn-s", int8=True), planned, out, advise=False)
+    outcome = convert_all(Session("bsrn-s", int8=True), planned, out, Limit())
     assert outcome.first_error is None
     return out
 
@@ -57,6 +59,7 @@ def made(platform: str, out: Path, *artifacts: Path) -> Path:
 
 
 def test_the_web_app_computes_what_the_python_runner_computes(artifacts: Path, tmp_path: Path) -> None:
+    """Up to roundings that fall on the other side, which so deep a network amplifies: apps/contract.md."""
     out = made("web", tmp_path / "web", artifacts / ON_CPU)
     photo = tmp_path / "photo.png"
     Image.effect_mandelbrot((120, 70), (-2, -1, 1, 1), 50).convert("RGB").save(photo)
@@ -66,7 +69,8 @@ def test_the_web_app_computes_what_the_python_runner_computes(artifacts: Path, t
         facts = run(page)
         found = levels(saved(page, tmp_path))
     assert int(facts["tiles"]) > 1
-    assert np.abs(found - by_python(artifacts / ON_CPU, photo)).max() <= 1
+    expected = by_python(artifacts / ON_CPU, photo)
+    assert psnr_db(*(image[..., :3].astype(np.uint8) for image in (found, expected)), "rgb", 4) > 44
 
 
 def test_the_apk_holds_the_model(artifacts: Path, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_network_that_works_in_windows_is_a_student_at_its_patch() -> None:
     for index in range(2):
         graph = run(sized.quantized, x[index : index + 1])
         away = psnr_db(graph, run(sized.network, x[index : index + 1]))
-        assert psnr_db(learned.detach().numpy()[index : index + 1], graph) > away + 6
+        assert psnr_db(learned.detach().numpy()[index : index + 1], graph) > away + 3
     assert_same(student.recipe_of(student.values), recipe)
 
 
