@@ -23,8 +23,9 @@ TITLES = {"nncf": "NNCF", "nncf-mixed": "NNCF, mixed", "ort": "ORT", "ort-advise
 SHOWN = ("onnxruntime", "openvino")
 """Runtimes that README.md shows."""
 
-OWN = {way: ROOT / "docs" / "own" / way for way in ("ptq", "qat")}
-"""Records of recipes for the weights in the package, by how they were made: edgesr quantize, edgesr qat."""
+OWN = {way: ROOT / "docs" / "own" / way for way in ("ptq", "qat", "ptq-qat")}
+"""Records of recipes for the weights in the package, by how they were made: edgesr quantize, edgesr qat, one after the
+other."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 """The records of one network, by target or peer."""
@@ -94,7 +95,7 @@ def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
         exact = next(proof_of(row) for rows in ways.values() for row in rows.values()).sets
         lines.append([f"`{model}`", "float32", "torch", *(f"{each.psnr_fp32_db:.3f}" for each in exact), "", "", ""])
         lines += [
-            [f"`{model}`", way.upper(), ran_in(name, proof_of(rows[name]).runtime), *own_cells(rows[name])]
+            [f"`{model}`", titled(way), ran_in(name, proof_of(rows[name]).runtime), *own_cells(rows[name])]
             for way, rows in ways.items()
             for name in SHOWN
             if name in rows
@@ -104,16 +105,22 @@ def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
 
 OWN_WEIGHTS = """## The weights in this package: float, PTQ, QAT
 
-Recipes by post-training quantization (`edgesr quantize MODEL`) and by training for INT8 (`edgesr qat MODEL`,
-[qat.md](qat.md)), each measured by
+Recipes by post-training quantization (`edgesr quantize MODEL`), by training for INT8 with every convolution on integers
+(`edgesr qat MODEL`, [qat.md](qat.md)), and by training that began with the first
+(`edgesr qat MODEL --recipe PTQ/MODEL.json`): those are in the package. Each was measured by
 
 ```
 python docs/quality.py --own ptq --recipes PTQ --calib CALIB --data DATA
 python docs/quality.py --own qat --recipes QAT --calib CALIB --data DATA
+python docs/quality.py --own ptq-qat --recipes BOTH --calib CALIB --data DATA
 ```
 
 Luma PSNR in dB of float32, below it how many dB less each recipe has in the runtime named; `mean`: over the sets;
 `worst`: on the worst image of any; `INT8`: part of the convolutions' multiply-accumulates on integers."""
+
+
+def titled(way: str) -> str:
+    return way.upper().replace("-", " + ")
 
 
 def own_cells(row: Mapping[str, Any]) -> list[str]:

@@ -54,23 +54,31 @@ class Candidates:
         self._loaded, self._source, self._calibration = loaded, source, calibration
         self._timeout_s, self._listener = timeout_s, listener
         shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if use_shipped else None
-        self._shipped = 0 if shipped is None else 1
+        self._shipped = () if shipped is None else (shipped,)
         self._efforts = EFFORTS if efforts is None else efforts
-        self._found: dict[int, Recipe] = {} if shipped is None else {0: shipped}
+        self._found: dict[int, Recipe] = {}
 
     def __len__(self) -> int:
-        return self._shipped + len(self._efforts)
+        return len(self._shipped) + len(self._efforts)
 
     def __getitem__(self, number: int) -> "Recipe":
-        """Found or made on first use."""
+        """Found or made on first use, which is said."""
         if number not in self._found:
-            self._found[number] = self._make(self._efforts[number - self._shipped], self.name(number))
+            self._found[number] = self._first(number)
         return self._found[number]
 
     def name(self, number: int) -> str:
-        if number < self._shipped:
-            return "recipe in the package"
-        return f"effort {number - self._shipped + 1} of {len(self._efforts)}"
+        if number < len(self._shipped):
+            trained = self._shipped[number].facts.trained_steps
+            return "recipe in the package" + (f", trained for INT8 ({trained} steps)" if trained else "")
+        return f"effort {number - len(self._shipped) + 1} of {len(self._efforts)}"
+
+    def _first(self, number: int) -> "Recipe":
+        if number >= len(self._shipped):
+            return self._make(self._efforts[number - len(self._shipped)], self.name(number))
+        spec = self._loaded.spec
+        self._listener.say(f"INT8 of {spec.name} x{spec.scale}: {self.name(number)}.")
+        return self._shipped[number]
 
     def _make(self, settings: "Settings", name: str) -> "Recipe":
         from edgesr.quantization import kept

@@ -87,6 +87,12 @@ class Facts:
         return added / (1 - added)
 
     @property
+    def trained_steps(self) -> int:
+        """How many steps of quantization-aware training made it; 0 for post-training quantization."""
+        done = self.settings.get("steps_done")
+        return done if isinstance(done, int) else 0
+
+    @property
     def kept_float(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self.layers if not layer.integer)
 
