@@ -52,10 +52,12 @@ def converted(wanted: Sequence[tuple[str, Sequence[str], Sequence[str]]], size: 
 
 
 def measured(name: str, artifacts: list[Path], *options: str | Path) -> None:
-    """`edgesr bench`, of which the lines alone are kept."""
+    """`edgesr bench`, of which the lines alone are kept, in place of those that were there."""
     out = SCRATCH / name
     edgesr("bench", *artifacts, *options, "-o", out)
     (RUNS / name).mkdir(parents=True, exist_ok=True)
+    for old in (RUNS / name).glob("*.jsonl"):
+        old.unlink()
     for file in sorted(out.rglob("*.jsonl")):
         (RUNS / name / file.name).write_text(PRIVATE.sub(lambda found: found[1] or found[2], file.read_text()))
 
