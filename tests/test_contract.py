@@ -144,7 +144,8 @@ def test_a_contract_that_cannot_be_kept_says_the_best_that_was_reached(
             session.convert(item.request, tmp_path, Limit(0.0001))
     assert list(tmp_path.iterdir()) == []
     refused = [text.partition(":")[0].strip() for text in heard.said if "(allowed 0.0001)" in text]
-    assert refused == ["Recipe in the package", "Effort 1 of 2", "Effort 2 of 2"]
+    trained = "Recipe in the package, trained for int8 (1500 steps)"
+    assert refused == [trained, "Effort 1 of 2", "Effort 2 of 2"]
 
 
 def test_what_is_not_integer_is_computed_in_float32_if_the_contract_needs_that(
