@@ -21,7 +21,7 @@ from edgesr.quantization.equalization import equalize, flip_one_sided
 from edgesr.quantization.flats import flatten
 from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
-from edgesr.quantization.prepared import prepare
+from edgesr.quantization.prepared import for_integers, prepare
 from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
 from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
@@ -61,7 +61,9 @@ def quantize(
     """
     with stage("quantize"):
         # A copy: the graph shares its parameters with what it was exported from, and biases are rounded in place.
-        exported = torch.export.export(copy.deepcopy(network), (example,), dynamic_shapes=dynamic_shapes).module()
+        exported = torch.export.export(
+            copy.deepcopy(for_integers(network)), (example,), dynamic_shapes=dynamic_shapes
+        ).module()
         observed = prepare_pt2e(exported, ConvolutionQuantizer(scheme.placement, _observer_of(scheme)))
     _observe(observed, calibration, scheme.patch_weight, progress)
     with stage("quantize"):

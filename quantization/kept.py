@@ -66,8 +66,9 @@ def keep(recipe: Recipe, path: Path) -> None:
 
 
 def _code_sha256() -> str:
+    """Of quantization and of the networks, whose folded forms it quantizes."""
     digest = hashlib.sha256()
-    folder = Path(str(resources.files("edgesr.quantization")))
-    for file in sorted(folder.glob("*.py")):
-        digest.update(file.name.encode() + file.read_bytes())
+    for package in ("edgesr.quantization", "edgesr.models"):
+        for file in sorted(Path(str(resources.files(package))).glob("*.py")):
+            digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()

@@ -14,27 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.models.bsrn import SplitPointwise
+from edgesr.models.bsrn import ConcatPointwise, SplitPointwise
 from edgesr.models.plainusr import PlainUSR
 
 Form = Callable[[nn.Module], nn.Module]
-
-
-class ConcatPointwise(nn.Module):
-    """1x1 convolution of a concatenation of equally wide tensors, as the paper draws it."""
-
-    def __init__(self, split: SplitPointwise) -> None:
-        super().__init__()
-        convs = [part for part in split.parts if isinstance(part, nn.Conv2d)]
-        self.count, bias = len(convs), convs[0].bias
-        self.conv = nn.Conv2d(convs[0].in_channels * self.count, convs[0].out_channels, 1, bias=bias is not None)
-        self.conv.weight = nn.Parameter(torch.cat([conv.weight.detach() for conv in convs], dim=1))
-        self.conv.bias = copy.deepcopy(bias)
-
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        """Each float32 (1, C, H, W) -> (1, out, H, W)."""
-        joined: Tensor = self.conv(torch.cat(parts, dim=1))
-        return joined
 
 
 class DecomposedGelu(nn.Module):
@@ -137,7 +120,8 @@ CHOICES: tuple[Choice, ...] = (
 )
 
 FOLDED: tuple[str, ...] = tuple(choice.forms[0].__name__ for choice in CHOICES)
-"""What `Network.fold()` gives, and so `Source.network`, `Source.float_onnx` and the one INT8 graph of all targets."""
+"""What `Network.fold()` gives, and so `Source.network` and `Source.float_onnx`. The one INT8 graph of all targets is
+made of what the folded network's `for_integers()` gives, if it has that."""
 
 FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -56,7 +56,7 @@ def convert(source: Source, request: Request, folder: Path) -> Conversion:
             f"ncnn cannot run {source.name}: its tensors have no batch axis, along which the windows of attention lie. "
             "Take one of: onnxruntime, openvino, executorch, tflite, coreml."
         )
-    layers, weights = _float_network(source.unrounded if request.precision == "int8" else source.network)
+    layers, weights = float_network(source.unrounded if request.precision == "int8" else source.network)
     notes: tuple[str, ...] = (ANY_SIZE,)
     shares: dict[str, float] = {}
     if request.precision == "fp16":
@@ -90,7 +90,7 @@ def _int8_notes(share: float) -> tuple[str, ...]:
     )
 
 
-def _float_network(network: nn.Module) -> tuple[tuple[Layer, ...], dict[str, Weights]]:
+def float_network(network: nn.Module) -> tuple[tuple[Layer, ...], dict[str, Weights]]:
     """A float32 network as pnnx writes it, its blobs named like the tensors of every artifact."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

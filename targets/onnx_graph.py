@@ -96,18 +96,48 @@ def with_own_zero_points(content: bytes) -> bytes:
         for number, reader in enumerate(reading.get(node.output[0], [])[1:] if weight else [], start=1):
             own = NodeProto()
             own.CopyFrom(node)
-            own.name, own.output[0] = f"{node.name}_{number}", f"{node.output[0]}_{number}"
+            own.name, own.output[0] = f"{node.name}_copy_{number}", f"{node.output[0]}_copy_{number}"
             for position in (0, 2):
-                own.input[position] = _copy(graph, known[node.input[position]], f"{node.input[0]}_{number}_{position}")
+                own.input[position] = _copy(
+                    graph, known[node.input[position]], f"{node.input[0]}_copy_{number}_{position}"
+                )
             reader.input[list(reader.input).index(node.output[0])] = own.output[0]
             nodes.append(own)
         for position in (0, 2) if weight else ():
             if node.input[position] in used:
-                node.input[position] = _copy(graph, known[node.input[position]], f"{node.output[0]}_{position}")
+                node.input[position] = _copy(graph, known[node.input[position]], f"{node.output[0]}_input_{position}")
             used.add(node.input[position])
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
+    return save(model)
+
+
+def round_parts_before_concat(content: bytes) -> bytes:
+    """The same graph, in which tensors that are joined and then rounded are rounded first: the same numbers.
+
+    So that bytes are moved and not floats; ONNX Runtime does not do it by itself.
+    """
+    model = load(content)
+    reading, nodes = readers(model.graph), list[NodeProto]()
+    joined: dict[str, NodeProto] = {}
+    for node in model.graph.node:
+        after = reading.get(node.output[0], []) if node.op_type == "Concat" else []
+        if len(after) == 1 and after[0].op_type == "QuantizeLinear":
+            for number, part in enumerate(node.input):
+                own = NodeProto()
+                own.CopyFrom(after[0])
+                own.name, own.input[0] = f"{own.name}_part_{number}", part
+                own.output[0] = f"{own.output[0]}_part_{number}"
+                node.input[number] = own.output[0]
+                nodes.append(own)
+            node.output[0] = after[0].output[0]
+            joined[after[0].name] = node
+        elif node.name in joined:
+            continue
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     return save(model)
 
 

@@ -189,11 +189,12 @@ class Source:
     @functools.cached_property
     def unrounded(self) -> nn.Module:
         """The float network with the structure and the weights of `quantized`: the same convolutions in one order."""
-        if self.recipe is None:
-            return self.network
         with stage("prepare"):
+            from edgesr.quantization.prepared import for_integers
             from edgesr.quantization.recipe_float import unrounded
 
+        if self.recipe is None:
+            return for_integers(self.network)
         return unrounded(self.recipe, self.network, *self._example)
 
     @functools.cached_property

@@ -109,6 +109,20 @@ def test_folding_gives_the_forms_that_the_table_says(name: str) -> None:
         assert kinds(default(network)) == kinds(network), default.__name__
 
 
+@pytest.mark.parametrize("name", ["bsrn", "bsrn-slim"])
+def test_integers_get_an_equal_network_that_joins_what_is_fused(name: str) -> None:
+    network = folded(name)
+    joined = network.for_integers()  # type: ignore[operator]
+    assert kinds(joined) == kinds(forms.concat_pointwise(network)) != kinds(network)
+    image = photo_like(41, 33)
+    with torch.no_grad():
+        expected = network(image)
+        assert float((joined(image) - expected).abs().max()) <= TOLERANCE * float(expected.max() - expected.min())
+        for parameter in joined.parameters():
+            parameter.zero_()
+        assert torch.equal(network(image), expected)
+
+
 def test_every_row_takes_one_form_of_each_choice() -> None:
     for target, taken in forms.FORMS.items():
         for choice in forms.CHOICES:

@@ -305,10 +305,13 @@ def test_int8_on_photos_is_what_the_quantized_graph_says(tmp_path: Path, name: s
     if not folder.exists():
         pytest.skip(f"needs the photos in {folder}")
     from edgesr.datasets import images_in, read_rgb
-    from edgesr.pipeline import Session
+    from edgesr.models.weights import load
+    from edgesr.quantization import kept
 
     photos = [read_rgb(file)[:56, :56] for file in images_in(folder)]
-    network = Session(name, 4, calib=SHARED / "data" / "calib", int8=True).source
+    loaded = load(name, 4)
+    recipe = kept.shipped(loaded.spec, loaded.provenance.sha256)
+    network = Source(loaded.folded, name=name, scale=4, min_side_px=loaded.spec.min_side_px, recipe=recipe)
     convert(network, Request(name, 4, "executorch", "int8", ((56, 56),)), tmp_path)
     made = contents({"model.pte": (tmp_path / "model.pte").read_bytes()}, ((56, 56),), "int8")
     runner = open_contents(made, 1)

@@ -23,7 +23,7 @@ from edgesr.runner.manifest import Contents  # noqa: E402
 from edgesr.runner.ncnn import open_contents  # noqa: E402
 from edgesr.runner.ncnn_file import Layer, read_bin, read_param, write_bin, write_param  # noqa: E402
 from edgesr.runner.ncnn_shapes import blob_shapes  # noqa: E402
-from edgesr.targets.ncnn import MAIN, REWRITES, WEIGHTS, convert  # noqa: E402
+from edgesr.targets.ncnn import MAIN, REWRITES, WEIGHTS, convert, float_network  # noqa: E402
 from edgesr.targets.ncnn_int8 import Rounding, integer_weights, match, roundings, shift_input  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
 from edgesr.types import Request  # noqa: E402
@@ -127,9 +127,8 @@ def test_int8_takes_scales_and_weights_from_the_graph(slim: Source, tmp_path: Pa
         assert np.array_equal(found.kernel, rounding.sign * rounding.integers.ravel())
 
 
-def test_graph_of_another_network_is_refused(slim: Source, tmp_path: Path) -> None:
-    layers = read_param(files(slim, "fp32", tmp_path)[0])
-    weights = read_bin((tmp_path / WEIGHTS).read_bytes(), layers)
+def test_graph_of_another_network_is_refused(slim: Source) -> None:
+    layers, weights = float_network(slim.unrounded)
     found = roundings(slim.quantized)
     assert found[3] is not None
     changed = replace(found[3], integers=found[3].integers + np.int8(1))
@@ -139,9 +138,8 @@ def test_graph_of_another_network_is_refused(slim: Source, tmp_path: Path) -> No
         match(layers, weights, found[1:])
 
 
-def test_convolutions_are_found_in_any_order(slim: Source, tmp_path: Path) -> None:
-    layers = read_param(files(slim, "fp32", tmp_path)[0])
-    weights = read_bin((tmp_path / WEIGHTS).read_bytes(), layers)
+def test_convolutions_are_found_in_any_order(slim: Source) -> None:
+    layers, weights = float_network(slim.unrounded)
     found = roundings(slim.quantized)
     names = [
         {id(rounding): name for name, rounding in match(layers, weights, order).items()}

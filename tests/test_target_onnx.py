@@ -17,6 +17,7 @@ from edgesr.runner.contract import InputRule  # noqa: E402
 from edgesr.runner.cpu import products_saturate  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
 from edgesr.runner.onnxruntime import EXACT_PRODUCTS, open_contents  # noqa: E402
+from edgesr.targets import onnx_graph  # noqa: E402
 from edgesr.targets import onnxruntime as target  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
 from edgesr.types import Request  # noqa: E402
@@ -79,6 +80,48 @@ def test_int8_agrees_with_the_quantized_graph(source: Source, level: str) -> Non
     for seed in (11, 12, 13):
         found, exact = run(source.quantized_onnx, tensor(seed), level), quantized(source, tensor(seed))
         assert psnr_db(found, exact) >= AGREEMENT_DB, histogram(found, exact)
+
+
+class Repeated(torch.nn.Module):
+    """A convolution, one of as many channels four times, as the shifts of ELAN are, and a last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 3, 3, padding=1)
+        self.again, self.last = torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Conv2d(3, 12, 1)
+
+    def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+        x = self.first(x)
+        for _ in range(4):
+            x = self.again(x).relu()
+        return torch.nn.functional.pixel_shuffle(self.last(x), 2)
+
+
+def test_a_weight_that_many_convolutions_read_is_copied_for_each() -> None:
+    torch.manual_seed(7)
+    crops = calibration.from_images([photo(seed, 48) for seed in range(4)], count=4, side_px=48)
+    many = Source(Repeated().eval(), name="many", scale=2, min_side_px=3, calibration=crops)
+    graph = onnx_graph.load(many.quantized_onnx).graph
+    weights = [node.input[1] for node in graph.node if node.op_type == "Conv"]
+    assert len(weights) == len({*weights}) == 6
+    found, exact = run(many.quantized_onnx, tensor(11)), quantized(many, tensor(11))
+    assert psnr_db(found, exact) >= AGREEMENT_DB, histogram(found, exact)
+
+
+def test_what_is_joined_is_rounded_before(source: Source) -> None:
+    """The same numbers to the last bit, and no concatenation of floats is left in front of a rounding."""
+    before = source.quantized_onnx
+    after = onnx_graph.round_parts_before_concat(before)
+    counts = []
+    for content in (before, after):
+        model = onnx_graph.load(content)
+        read = onnx_graph.readers(model.graph)
+        joins = [node for node in model.graph.node if node.op_type == "Concat"]
+        counts.append(sum(read[node.output[0]][0].op_type == "QuantizeLinear" for node in joins))
+    assert counts[0] > counts[1] == 0
+    for seed in (11, 12):
+        outputs = [run(content, tensor(seed), "ORT_DISABLE_ALL") for content in (before, after)]
+        assert np.array_equal(*outputs)
 
 
 def test_int8_in_openvino_agrees_with_onnxruntime(source: Source) -> None:

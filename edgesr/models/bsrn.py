@@ -184,13 +184,28 @@ class SplitPointwise(nn.Module):
         return total
 
 
+class ConcatPointwise(nn.Module):
+    """1x1 convolution of a concatenation of equally wide tensors, as the paper draws it."""
+
+    def __init__(self, split: SplitPointwise) -> None:
+        super().__init__()
+        convs = [part for part in split.parts if isinstance(part, nn.Conv2d)]
+        self.count = len(convs)
+        self.conv = _conv(torch.cat([conv.weight.detach() for conv in convs], dim=1), convs[0].bias)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        """Each float32 (1, C, H, W) -> (1, out, H, W)."""
+        joined: Tensor = self.conv(torch.cat(parts, dim=1))
+        return joined
+
+
 class FoldedESDB(nn.Module):
     def __init__(self, block: ESDB) -> None:
         super().__init__()
         self.distil = nn.ModuleList(_fold_pointwise(c) for c in (block.c1_d, block.c2_d, block.c3_d))
         self.refine = nn.ModuleList(_fold_separable(c) for c in (block.c1_r, block.c2_r, block.c3_r))
         self.last = _fold_separable(block.c4)
-        self.fuse = SplitPointwise(block.c5.kernel(), block.c5.bias, 4)
+        self.fuse: nn.Module = SplitPointwise(block.c5.kernel(), block.c5.bias, 4)
         self.esa = _fold_esa(block.esa)
         self.out: nn.Module
         if hasattr(block, "cw"):
@@ -219,7 +234,7 @@ class FoldedBSRN(nn.Module):
         self.head = nn.Sequential(_conv(kernel, source.fea_conv.pw.bias), _copy(source.fea_conv.dw))
         blocks = [source.get_submodule(f"B{index + 1}") for index in range(source.config.blocks)]
         self.blocks = nn.ModuleList(FoldedESDB(block) for block in blocks if isinstance(block, ESDB))
-        self.fuse = SplitPointwise(source.c1.kernel(), source.c1.bias, len(blocks))
+        self.fuse: nn.Module = SplitPointwise(source.c1.kernel(), source.c1.bias, len(blocks))
         self.refine = _fold_separable(source.c2)
         self.upsample = _copy(source.upsampler.upsampleOneStep)
         self.gelu = nn.GELU()
@@ -231,6 +246,18 @@ class FoldedBSRN(nn.Module):
             deep = block(deep)
             trunk.append(deep)
         return self.upsample(self.refine(self.gelu(self.fuse(trunk))) + shallow)
+
+    def for_integers(self) -> "FoldedBSRN":
+        """An equal network that is faster in INT8: tensors that are fused are joined, rounded once.
+
+        In float a sum of convolutions is faster, because runtimes fuse the additions; in INT8 each part would be
+        written as integers, and the additions stay.
+        """
+        joined = _copy(self)
+        for owner in (joined, *joined.blocks):
+            if isinstance(owner.fuse, SplitPointwise):
+                owner.fuse = ConcatPointwise(owner.fuse)
+        return joined
 
 
 def forms(config: Config, scale: int) -> dict[str, Network]:

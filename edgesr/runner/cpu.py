@@ -20,6 +20,10 @@ def processor() -> tuple[str, frozenset[str] | None]:
     return entries.get("model name", name), frozenset(entries.get("flags", entries.get("Features", "")).split())
 
 
+def is_x86() -> bool:
+    return platform.machine().lower() in X86
+
+
 def products_saturate() -> bool:
     """Whether the usual 8-bit kernels lose what two products sum to beyond 16 bits.
 
@@ -27,7 +31,7 @@ def products_saturate() -> bool:
     saturate at 32767, where two of them can reach 64770. True for an x86 processor that cannot be asked: being right
     comes first.
     """
-    if platform.machine().lower() not in X86:
+    if not is_x86():
         return False
     _, found = processor()
     return found is None or found.isdisjoint(WHOLE_PRODUCTS)
