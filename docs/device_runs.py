@@ -6,12 +6,13 @@ measured is kept, so it can be interrupted. Crops of the images stay in the fold
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,8 +59,18 @@ def measured(name: str, artifacts: list[Path], *options: str | Path) -> None:
     (RUNS / name).mkdir(parents=True, exist_ok=True)
     for old in (RUNS / name).glob("*.jsonl"):
         old.unlink()
-    for file in sorted(out.rglob("*.jsonl")):
+    for file in newest(out.rglob("*.jsonl")):
         (RUNS / name / file.name).write_text(PRIVATE.sub(lambda found: found[1] or found[2], file.read_text()))
+
+
+def newest(files: Iterable[Path]) -> list[Path]:
+    """Of each artifact, by its name, the last measurement: an earlier one is of other weights or another converter."""
+    started = {}
+    for file in files:
+        first = json.loads(file.read_text().partition("\n")[0])
+        started[first["started_at"], first["subject"]["name"]] = file
+    last = {name: file for (_, name), file in sorted(started.items())}
+    return sorted(last.values())
 
 
 @contextmanager
