@@ -23,6 +23,7 @@ SELECTIONS = (ATEN.slice.Tensor, ATEN.max_pool2d.default)
 """Operators whose output values are all among their input values."""
 
 XNNPACK = ("executorch",)
+MOST_JOINED = 5
 
 REWRITES = (
     Rewrite(
@@ -34,6 +35,11 @@ REWRITES = (
         "keep_grid_of_selections",
         "an integer slice or max pooling must keep scale and zero point, or the program does not load: it is rounded "
         "to the grid that it is on, and to the next one afterwards.",
+        XNNPACK,
+    ),
+    Rewrite(
+        "concat_of_few",
+        "XNNPACK joins at most five tensors: more are joined in steps (BSRN has eight blocks).",
         XNNPACK,
     ),
     Rewrite(
@@ -53,6 +59,7 @@ def rewrite(program: ExportedProgram) -> ExportedProgram:
     """All of REWRITES, in their order."""
     split_to_slices(program)
     keep_grid_of_selections(program)
+    concat_of_few(program)
     quantize_before_concat(program)
     one_dequantize_per_reader(program)
     return program
@@ -89,10 +96,27 @@ def keep_grid_of_selections(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def quantize_before_concat(program: ExportedProgram) -> None:
-    """Where one quantize alone reads a concat: round each part to that grid first. Rounding again changes nothing."""
+def concat_of_few(program: ExportedProgram) -> None:
+    """A concat of more than MOST_JOINED parts as one of the first few and the rest."""
     graph = program.graph_module.graph
     for node in [node for node in graph.nodes if node.target is ATEN.cat.default]:
+        parts, *axis = cast(tuple[list[fx.Node], int], node.args)
+        while len(parts) > MOST_JOINED:
+            with graph.inserting_before(node):
+                first = graph.call_function(ATEN.cat.default, (parts[:MOST_JOINED], *axis))
+            first.meta = {**node.meta, "val": torch.cat([part.meta["val"] for part in parts[:MOST_JOINED]], *axis)}
+            parts = [first, *parts[MOST_JOINED:]]
+        node.args = (parts, *axis)
+    program.graph_module.recompile()
+
+
+def quantize_before_concat(program: ExportedProgram) -> None:
+    """Where one quantize alone reads a concat: round each part to that grid first. Rounding again changes nothing.
+
+    From the last concat on, so that one that is a part of another is rounded too.
+    """
+    graph = program.graph_module.graph
+    for node in [node for node in reversed(graph.nodes) if node.target is ATEN.cat.default]:
         readers = list(node.users)
         if len(readers) != 1 or readers[0].target is not QUANTIZE:
             continue

@@ -88,6 +88,34 @@ def test_rewrites_leave_what_they_promise() -> None:
             assert all(part.args[1:] == reader.args[1:] for part in node.args[0])
 
 
+class Joined(torch.nn.Module):
+    """A convolution of seven tensors, joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = torch.nn.ModuleList(torch.nn.Conv2d(3, 2, 1) for _ in range(7))
+        self.last = torch.nn.Conv2d(14, 12, 1)
+
+    def forward(self, x: Any) -> Any:
+        joined = torch.cat([torch.nn.functional.gelu(part(x)) for part in self.parts], dim=1)
+        return torch.nn.functional.pixel_shuffle(self.last(joined), 2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_many_tensors_are_joined_in_steps_that_xnnpack_takes(tmp_path: Path, precision: Any) -> None:
+    torch.manual_seed(3)
+    crops = source("plainusr").calibration
+    network = Source(Joined().eval(), name="joined", scale=2, min_side_px=1, calibration=crops)
+    form = network.network if precision == "fp32" else network.quantized_signed
+    program = rewrites.rewrite(to_program(form, SIZE))
+    joins = [node for node in program.graph.nodes if node.target is rewrites.ATEN.cat.default]
+    assert [len(node.args[0]) for node in joins] == [5, 3]
+    x = photo(5, *SIZE)
+    assert np.array_equal(run(program.module(), x), run(form, x))
+    made = convert(network, Request("joined", 2, "executorch", precision, (SIZE,)), tmp_path)
+    assert "in one piece; nothing left" in made.notes[0]
+
+
 def test_rewriting_twice_changes_nothing_more_in_a_float_network() -> None:
     program = rewrites.rewrite(to_program(source("plainusr").network, SIZE))
     before = operators(program)

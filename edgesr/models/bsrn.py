@@ -195,7 +195,7 @@ class ConcatPointwise(nn.Module):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """Each float32 (1, C, H, W) -> (1, out, H, W)."""
-        joined: Tensor = self.conv(torch.cat(parts, dim=1))
+        joined: Tensor = self.conv(torch.cat(parts, dim=1) if self.count > 1 else parts[0])
         return joined
 
 
