@@ -28,7 +28,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
         for profile in (
-            Profile("smoke", repeats=2, least_s=6, least_samples=64, most_s=6, warmup=1),
+            Profile("smoke", repeats=2, least_s=6, least_samples=64, most_s=6.5, warmup=1),
             Profile("quick", repeats=3, least_s=10, least_samples=128, most_s=60),
             Profile("full", repeats=5, least_s=60, least_samples=1024, most_s=600),
             Profile("sustained", repeats=1, least_s=600, least_samples=1024, most_s=1800),
