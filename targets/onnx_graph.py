@@ -119,8 +119,7 @@ def round_parts_before_concat(content: bytes) -> bytes:
     So that bytes are moved and not floats; ONNX Runtime does not do it by itself.
     """
     model = load(content)
-    reading, nodes = readers(model.graph), list[NodeProto]()
-    joined: dict[str, NodeProto] = {}
+    reading, nodes, done = readers(model.graph), list[NodeProto](), set[str]()
     for node in model.graph.node:
         after = reading.get(node.output[0], []) if node.op_type == "Concat" else []
         if len(after) == 1 and after[0].op_type == "QuantizeLinear":
@@ -132,8 +131,8 @@ def round_parts_before_concat(content: bytes) -> bytes:
                 node.input[number] = own.output[0]
                 nodes.append(own)
             node.output[0] = after[0].output[0]
-            joined[after[0].name] = node
-        elif node.name in joined:
+            done.add(node.output[0])
+        elif node.op_type == "QuantizeLinear" and node.output[0] in done:
             continue
         nodes.append(node)
     del model.graph.node[:]

@@ -63,7 +63,7 @@ def bytes_of(image: Array) -> "np.ndarray[Any, np.dtype[np.int64]]":
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fp32_equals_the_network_at_free_sizes(tmp_path: Path, name: str, target: str) -> None:
     least = MIN_SIDE_PX[name]
-    sizes = ((least, 50), (33, 47), (64, 31), (least, least), (97, 80))
+    sizes = ((least, least), (33, 47), (64, 31), (least, 50), (97, 80))
     free = find(target).free_sizes
     if not free:
         sizes = sizes[:3]

@@ -58,17 +58,17 @@ async function buildApp() {
   const options = { ...common, outdir: join(out, "app"), minify: true };
   const litert = await version("@litertjs/core");
   await build({ ...options, entryPoints: { page: "src/page/main.ts" }, format: "esm" });
-  await build({ ...options, entryPoints: { photo_worker: "src/work/photo_worker.ts" }, format: "esm" });
+  await build({ ...options, entryPoints: { photo_worker: "src/workers/photo_worker.ts" }, format: "esm" });
   await build({
     ...options,
-    entryPoints: { onnx_worker: "src/work/onnx_worker.ts" },
+    entryPoints: { onnx_worker: "src/workers/onnx_worker.ts" },
     format: "esm",
     splitting: true,
     chunkNames: "onnx_[name]_[hash]",
   });
   await build({
     ...options,
-    entryPoints: { litert_worker: "src/work/litert_worker.ts" },
+    entryPoints: { litert_worker: "src/workers/litert_worker.ts" },
     format: "iife",
     define: { LITERT_VERSION: JSON.stringify(litert) },
   });

@@ -60,8 +60,8 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
 def optimization_level(runtime: Any, precision: str) -> Any:
     """All, but on x86 not the last for INT8, which lays tensors out anew for integer convolutions.
 
-    What does not follow that layout, as GELU, is surrounded by transpositions of floats (1.31): with it BSRN-S takes
-    1.16 times as long, PlainUSR as long as without, DITN-Real 0.92 and ELAN-light 0.96 times.
+    What does not follow that layout, as GELU, is surrounded by transpositions of floats (1.31): with it BSRN is slower
+    and PlainUSR as fast. DITN and ELAN would be a little faster with it; their INT8 is slower than float either way.
     """
     levels = runtime.GraphOptimizationLevel
     return levels.ORT_ENABLE_EXTENDED if precision == "int8" and is_x86() else levels.ORT_ENABLE_ALL

@@ -5,7 +5,7 @@ import { toJsonl, type Repeat, type Run } from "../core/records";
 import type { Size } from "../core/tiling";
 import { Cancelled, InferenceClient } from "./clients";
 import type { Device } from "./device";
-import type { Engine, EngineFacts } from "../work/protocol";
+import type { Engine, EngineFacts } from "../workers/protocol";
 import type { Model } from "./bundle";
 
 export interface Plan {

@@ -4,7 +4,7 @@ import { AppError } from "../core/errors";
 import type { Photo } from "../core/pixels";
 import type { Repeat } from "../core/records";
 import type { Size, TilePlan } from "../core/tiling";
-import type { Engine, EngineFacts, InferenceReply, InferenceRequest, PhotoReply, PhotoRequest } from "../work/protocol";
+import type { Engine, EngineFacts, InferenceReply, InferenceRequest, PhotoReply, PhotoRequest } from "../workers/protocol";
 import type { Model } from "./bundle";
 
 export type TileReply = Extract<InferenceReply, { kind: "tile" }>;

@@ -4,7 +4,7 @@ import { AppError, explained } from "../core/errors";
 import type { Photo } from "../core/pixels";
 import { duration, median, percentile } from "../core/statistics";
 import { planImage } from "../core/tiling";
-import type { Engine, EngineFacts } from "../work/protocol";
+import type { Engine, EngineFacts } from "../workers/protocol";
 import { PLANS, benchSize, measure, toJsonl } from "./benchmark";
 import { loadBundle, type Bundle, type Model } from "./bundle";
 import { Cancelled, InferenceClient, PhotoClient, type TileReply } from "./clients";

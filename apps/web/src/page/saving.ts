@@ -3,7 +3,7 @@
 import { AppError } from "../core/errors";
 import { exifOfSize } from "../core/photo_file";
 import type { Photo } from "../core/pixels";
-import type { EngineFacts } from "../work/protocol";
+import type { EngineFacts } from "../workers/protocol";
 import type { Model } from "./bundle";
 import type { PhotoClient } from "./clients";
 import { handOver, shell } from "./shell";
