@@ -32,7 +32,7 @@ def profiles_block() -> str:
             str(each.warmup),
             f"{each.least_s:g} s",
             f"{each.least_samples} samples",
-            f"{each.most_s:g} s",
+            f"{each.most_s:g} s" + (f", {each.whole_s:g} s with opening" if each.whole_s is not None else ""),
         ]
         for each in PROFILES.values()
     ]

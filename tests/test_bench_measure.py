@@ -77,6 +77,7 @@ def test_timing_stops_only_when_there_is_enough_of_both(tmp_path: Path, inputs: 
         ({"least_s": 0.5, "least_samples": 5}, "enough"),
         ({"least_s": 0.0, "least_samples": 300}, "enough"),
         ({"least_s": 60, "least_samples": 5, "most_s": 0.5}, "time"),
+        ({"least_s": 60, "least_samples": 5, "most_s": 50, "whole_s": 0.5}, "time"),
     ):
         _, events = process({**job, **limits}, tmp_path)
         samples = [value for event in events if event["event"] == "samples" for value in event["raw_ns"]]
@@ -84,7 +85,16 @@ def test_timing_stops_only_when_there_is_enough_of_both(tmp_path: Path, inputs: 
         assert len(events[0]["warmup_ns"]) == 2
         assert events[-1] == {"event": "closed", "reason": reason}
         assert len(samples) >= limits.get("least_samples", 1) or reason == "time"
-        assert sum(samples) / 1e9 >= min(limits["least_s"], limits.get("most_s", math.inf)) * 0.8
+        ends_s = min(limits["least_s"], limits.get("most_s", math.inf), limits.get("whole_s", math.inf))
+        assert sum(samples) / 1e9 >= ends_s * 0.8
+        assert sum(samples) / 1e9 < 10
+
+
+def test_what_opens_slowly_is_timed_once_at_least(tmp_path: Path, artifact: Path, inputs: Path) -> None:
+    job = {"task": "time", "artifact": str(artifact), "inputs": str(inputs), "least_s": 60, "whole_s": 1e-3}
+    _, events = process(job, tmp_path)
+    assert [len(event["raw_ns"]) for event in events if event["event"] == "samples"] == [1]
+    assert events[-1] == {"event": "closed", "reason": "time"}
 
 
 def test_memory_and_outputs_come_from_processes_of_their_own(tmp_path: Path, artifact: Path, inputs: Path) -> None:

@@ -3,6 +3,8 @@
 import functools
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,22 @@ def test_results_and_inputs_belong_to_the_caller(tmp_path: Path) -> None:
     assert np.array_equal(runner(strided), kept)
     assert runner.describe()["threads"] == "1"
     assert runner.describe()["runtime"].startswith("executorch 1.")
+
+
+def test_a_program_runs_without_the_compilers_of_torch_and_executorch(tmp_path: Path) -> None:
+    """Whose import takes longer than all that a runner does."""
+    (tmp_path / "model.pte").write_bytes(program_bytes())
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from edgesr.runner.executorch import Method, load_runtime
+method = Method(load_runtime(1), Path({str(tmp_path / "model.pte")!r}).read_bytes())
+print(method(np.zeros((1, 3, *{SIZE}), np.float32)).shape)
+print([name for name in ("executorch.exir", "torch._dynamo", "torchao") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str((1, 3, 2 * SIZE[0], 2 * SIZE[1])), "[]"]
 
 
 @pytest.mark.parametrize("length", [0, 7, 40, 100, -1, -4096])

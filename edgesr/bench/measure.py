@@ -190,6 +190,8 @@ class _Run:
                 self.append(Closed(number, facts["reason"], self._thermal()))
 
         share = {"least_s": profile.least_s / profile.repeats, "most_s": profile.most_s / profile.repeats}
+        if profile.whole_s is not None:
+            share["whole_s"] = profile.whole_s / profile.repeats
         least = -(-profile.least_samples // profile.repeats)
         job = {"task": "time", "inputs": self.inputs, "warmup": profile.warmup, "least_samples": least, **share}
         self._job(job, share["most_s"] + SLACK_S, take)

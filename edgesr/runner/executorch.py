@@ -4,10 +4,9 @@ ExecuTorch's Python runtime imports torch itself and takes torch tensors; on a p
 """
 
 import struct
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -30,28 +29,40 @@ FLOAT32 = 6
 PRECISIONS = {"fp32": "float32", "int8": "int8 convolutions, float32 for the operators between them"}
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A method and the program whose memory it uses: without it the process would crash."""
+class Method:
+    """The method of one program.
 
-    method: Any
-    program: Any
+    It keeps the bytes and what was read from them alive: the runtime points into both, and would crash without.
+    """
+
+    def __init__(self, runtime: ModuleType, content: bytes) -> None:
+        """Raises RuntimeError (or another exception of the runtime) for what it cannot load."""
+        self._torch = require("torch", "executorch")
+        self._content = content
+        verified = runtime.Verification.InternalConsistency  # by default a broken program crashes the process
+        self._program = runtime._load_program_from_buffer(content, program_verification=verified)
+        self._method = self._program.load_method(METHOD)
+        meta = self._method.method_meta().input_tensor_meta(0)
+        self.shape: tuple[int, ...] = tuple(meta.sizes())
+        self.is_float32 = meta.dtype() == FLOAT32
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """`x` and what comes back have the shapes and types that the program was made with."""
+        (made,) = self._method.call([self._torch.tensor(np.ascontiguousarray(x))], clone_outputs=False)
+        return np.array(made.numpy())
 
 
 @dataclass(frozen=True, slots=True)
 class ExecuTorchRunner:
     scale: int
     accepts: InputRule
-    _programs: Mapping[Size, Loaded]
-    _torch: Any
+    _programs: Mapping[Size, Method]
     _facts: dict[str, str]
 
     def __call__(self, x: Array) -> Array:
         """float32 (1, 3, H, W), RGB in [0, 1] -> float32 (1, 3, scale * H, scale * W), not clipped."""
         self.accepts.check(x)
-        loaded = self._programs[x.shape[2], x.shape[3]]
-        image = self._torch.tensor(np.ascontiguousarray(x))
-        upscaled: Array = np.array(loaded.method.execute([image])[0].numpy())
+        upscaled: Array = self._programs[x.shape[2], x.shape[3]](x)
         return upscaled
 
     def describe(self) -> dict[str, str]:
@@ -60,13 +71,12 @@ class ExecuTorchRunner:
 
 def open_contents(contents: Contents, threads: int) -> ExecuTorchRunner:
     """Load every program from its checked bytes. `threads` holds for all ExecuTorch programs of the process."""
-    torch = require("torch", "executorch")
     runtime = load_runtime(threads)
     version = require("executorch.version", "executorch").__version__
     programs = {}
     for name, content in contents.files.items():
-        size, loaded = _load(runtime, name, content, version)
-        programs[size] = loaded
+        size, method = _load(runtime, name, content, version)
+        programs[size] = method
     if not contents.accepts.sizes or set(programs) != set(contents.accepts.sizes):
         found = ", ".join(f"{height}x{width}" for height, width in programs)
         raise ArtifactError(f"The programs do not match the manifest: {contents.accepts} expected, {found} found.")
@@ -75,32 +85,32 @@ def open_contents(contents: Contents, threads: int) -> ExecuTorchRunner:
         "precision": PRECISIONS.get(contents.precision, contents.precision),
         "threads": str(threads),
     }
-    return ExecuTorchRunner(contents.scale, contents.accepts, programs, torch, facts)
+    return ExecuTorchRunner(contents.scale, contents.accepts, programs, facts)
 
 
-def load_runtime(threads: int) -> Any:
-    with warnings.catch_warnings():
-        # The whole runtime calls itself experimental when it is imported.
-        warnings.simplefilter("ignore")
-        runtime = require("executorch.runtime", "executorch").Runtime.get()
-        bindings = require("executorch.extension.pybindings.portable_lib", "executorch")
+def load_runtime(threads: int) -> ModuleType:
+    """ExecuTorch's compiled runtime; `threads` holds for the whole process.
+
+    The compiled module itself, not `executorch.runtime` around it: that one imports torch's and ExecuTorch's compilers
+    for the class of a warning, which takes longer than to load and run a model.
+    """
+    require("torch", "executorch")  # whose libraries the compiled module needs
+    bindings = require("executorch.extension.pybindings._portable_lib", "executorch")
     bindings._unsafe_reset_threadpool(threads)
-    return runtime
+    return bindings
 
 
-def _load(runtime: Any, name: str, content: bytes, version: str) -> tuple[Size, Loaded]:
+def _load(runtime: ModuleType, name: str, content: bytes, version: str) -> tuple[Size, Method]:
     """The method of a program and the size that it takes."""
     _check_complete(name, content)
     try:
-        program = runtime.load_program(content)
-        method = program.load_method(METHOD)
-        meta = method.metadata.input_tensor_meta(0)
+        method = Method(runtime, content)
     except Exception as error:
         raise ArtifactError(f"ExecuTorch {version} cannot load {name}: {error}") from error
-    shape = tuple(meta.sizes())
-    if len(shape) != 4 or shape[:2] != (1, 3) or meta.dtype() != FLOAT32:
+    shape = method.shape
+    if len(shape) != 4 or shape[:2] != (1, 3) or not method.is_float32:
         raise ArtifactError(f"{name} does not take one float32 (1, 3, height, width) image; it takes {shape}.")
-    return (shape[2], shape[3]), Loaded(method, program)
+    return (shape[2], shape[3]), method
 
 
 def _check_complete(name: str, content: bytes) -> None:

@@ -209,17 +209,10 @@ def _openvino(file: Path, threads: int) -> Loaded:
 def _executorch(file: Path, threads: int) -> Loaded:
     from edgesr.runner import executorch
 
-    torch = require("torch", "executorch")
-    program = executorch.load_runtime(threads).load_program(file.read_bytes())
-    method = program.load_method(executorch.METHOD)
-    shape = tuple(method.metadata.input_tensor_meta(0).sizes())
-    port = Port(shape, np.dtype(np.float32))
+    method = executorch.Method(executorch.load_runtime(threads), file.read_bytes())
+    port = Port(method.shape, np.dtype(np.float32))
     version = require("executorch.version", "executorch").__version__
-
-    def run(x: Numbers, keep: Any = program) -> Numbers:
-        return np.array(method.execute([torch.from_numpy(x)])[0].numpy())
-
-    return Loaded(run, port, port, f"executorch {version}")
+    return Loaded(method, port, port, f"executorch {version}")
 
 
 def _coreml(file: Path, threads: int) -> Loaded:

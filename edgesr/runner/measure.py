@@ -39,6 +39,7 @@ class Job:
     """`artifact`: a folder of this kit, or with `foreign` any file; neither with `idle_ms`, a runner that takes just so
     long, to measure the measuring. `inputs`: .npy of uint8 (count, H, W, 3) for time and memory. `images`: .npy of
     uint8 (H, W, 3) each, whose outputs are written into `outputs` under the same names. `cpus`: to be bound to.
+    `whole_s`: timing ends at the latest so long after the artifact began to be opened, with one sample at least.
     """
 
     task: str
@@ -54,6 +55,7 @@ class Job:
     least_s: float = 0.0
     least_samples: int = 1
     most_s: float = 60.0
+    whole_s: float | None = None
     report_every_s: float = 1.0
 
 
@@ -117,7 +119,7 @@ def _time(job: Job, send: Send) -> None:
     warmup_ns = [_timed(runner, inputs[index % len(inputs)]) for index in range(1, job.warmup + 1)]
     facts = {"load_ns": opened - start, "first_ns": first_ns, "warmup_ns": warmup_ns, "runtime": runner.describe()}
     send("opened", facts)
-    send("closed", {"reason": _timed_inferences(job, runner, inputs, send)})
+    send("closed", {"reason": _timed_inferences(job, runner, inputs, send, start)})
 
 
 def _timed(runner: Runner, x: Array) -> int:
@@ -126,9 +128,10 @@ def _timed(runner: Runner, x: Array) -> int:
     return time.perf_counter_ns() - start
 
 
-def _timed_inferences(job: Job, runner: Runner, inputs: Sequence[Array], send: Send) -> str:
+def _timed_inferences(job: Job, runner: Runner, inputs: Sequence[Array], send: Send, started_ns: int) -> str:
     """Until there is enough. What is done between two samples is not in them: it is done once in `report_every_s`."""
     begin = time.perf_counter_ns()
+    most_s = job.most_s if job.whole_s is None else min(job.most_s, job.whole_s - (begin - started_ns) / 1e9)
     raw_ns: list[int] = []
     count, reported = 0, begin
     while True:
@@ -137,7 +140,7 @@ def _timed_inferences(job: Job, runner: Runner, inputs: Sequence[Array], send: S
         now = time.perf_counter_ns()
         elapsed_s = (now - begin) / 1e9
         enough = elapsed_s >= job.least_s and count >= job.least_samples
-        over = elapsed_s >= job.most_s
+        over = elapsed_s >= most_s
         if enough or over or now - reported >= job.report_every_s * 1e9:
             send("samples", {"raw_ns": raw_ns, "at_s": round(elapsed_s, 3), "temperature_c": temperature_c()})
             raw_ns, reported = [], now
