@@ -1,6 +1,8 @@
 """Image sets: found in their official layouts, or the small ones that are always there."""
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +33,18 @@ class EvalPair:
 
 @dataclass(frozen=True, slots=True)
 class EvalSet:
-    """Files are read when iterated, so a large set needs little memory."""
+    """Files are read when iterated, so a large set needs little memory. No two images have the same name: what shares
+    its stem with another is named by its path below the folder that holds all."""
 
     name: str
     members: tuple[tuple[Path | None, Path], ...]
     scale: int
 
     def __iter__(self) -> Iterator[EvalPair]:
-        for low, high in self.members:
+        names = _names([high for _, high in self.members])
+        for name, (low, high) in zip(names, self.members, strict=True):
             pixels = read_rgb(high)
-            yield EvalPair(high.stem, _partner(pixels, high, low, self.scale), pixels)
+            yield EvalPair(name, _partner(pixels, high, low, self.scale), pixels)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -79,7 +83,11 @@ def eval_sets(folder: Path, scale: int) -> list[EvalSet]:
     candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     highs = [high for path in candidates for high in (path / "HR", *sorted(path.glob("?*_HR"))) if high.is_dir()]
     if highs:
-        return [_set_of(high, scale) for high in highs]
+        sets = [_set_of(high, scale) for high in highs]
+        twice = [name for name, count in Counter(found.name for found in sets).items() if count > 1]
+        if twice:
+            raise DataError(f"{folder} holds several sets with the name {twice[0]}. Rename their folders.")
+        return sets
     return [EvalSet(folder.resolve().name, tuple((None, file) for file in images_in(folder)), scale)]
 
 
@@ -196,6 +204,13 @@ def _check_folder(folder: Path) -> None:
         raise DataError(f"{folder} is not a folder.")
 
 
+def _names(files: Sequence[Path]) -> list[str]:
+    """A name for each: its stem, or where another file has that stem too its path below their common folder."""
+    stems = Counter(file.stem for file in files)
+    common = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return [file.stem if stems[file.stem] == 1 else file.relative_to(common).as_posix() for file in files]
+
+
 def _set_of(high_folder: Path, scale: int) -> EvalSet:
     """`SET/HR` or `SET_HR` with its low-resolution partners, if there are any."""
     place, prefix = high_folder.parent, high_folder.name.removesuffix("HR")
@@ -205,12 +220,18 @@ def _set_of(high_folder: Path, scale: int) -> EvalSet:
     low_folder = next((path for path in lows if path.is_dir()), None)
     if low_folder is None:
         return EvalSet(name, tuple((None, high) for high in highs), scale)
-    by_stem = {path.stem: path for path in images_in(low_folder)}
-    members = [(by_stem.get(f"{high.stem}x{scale}", by_stem.get(high.stem)), high) for high in highs]
+    by_place = {_place(path, low_folder): path for path in images_in(low_folder)}
+    places = [_place(high, high_folder) for high in highs]
+    members = [(by_place.get(f"{at}x{scale}", by_place.get(at)), high) for at, high in zip(places, highs, strict=True)]
     missing = [high.name for low, high in members if low is None]
     if missing:
         raise DataError(f"{low_folder} lacks the partner of {missing[0]} ({len(missing)} missing in all).")
     return EvalSet(name, tuple(members), scale)
+
+
+def _place(file: Path, folder: Path) -> str:
+    """Below `folder`, without the suffix, which a partner may have another of."""
+    return file.relative_to(folder).with_suffix("").as_posix()
 
 
 def _partner(high: Pixels, high_file: Path, low_file: Path | None, scale: int) -> Pixels:

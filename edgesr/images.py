@@ -336,29 +336,36 @@ def _save(im: Image.Image, path: Path, file_format: str, options: dict[str, Any]
 # ---------------------------------------------------------------------------------------------------- folders
 
 
-def expand_inputs(paths: Iterable[str | Path], suffix: str | None = None) -> list[tuple[Path, Path]]:
-    """Files and folders (with all below them) to sorted pairs (file, output path relative to the output folder).
+def expand_inputs(
+    paths: Iterable[str | Path], suffix: str | None = None, place: Callable[[Path, Path], Path] = lambda _, path: path
+) -> list[tuple[Path, Path]]:
+    """Files and folders (with all below them) to sorted pairs (file, output).
 
-    A file keeps its name, what lies in a folder keeps its place below that folder. `suffix` (".png") replaces the
-    suffix of every output; None keeps it, with ".png" where the kind of the input cannot be written (GIF).
-    In folders, hidden files and folders, thumbnails of other programs and what has no image suffix are skipped.
+    `place` says where an output goes, of the file and a relative path: its name, or its place below the folder that
+    was named. `suffix` (".png") replaces the suffix of that path; None keeps it, with ".png" where the kind of the
+    input cannot be written (GIF).
+    In folders, hidden files and folders, thumbnails of other programs, what has no image suffix, and the outputs of
+    others (of a run before) are skipped.
     Raises ImageError when a path does not exist or nothing is found, UsageError when two inputs want one output.
     """
     if suffix is not None and suffix.lower() not in WRITE_FORMATS:
         raise Unsupported(f"Cannot write files with suffix {suffix!r}. Known: {', '.join(WRITE_FORMATS)}.")
     roots = [Path(path) for path in paths]
+    found = [(file, relative) for path in roots for file, relative in _files_of(path)]
+    outputs = [place(file, relative.with_suffix(suffix or _output_suffix(relative))) for file, relative in found]
+    named, made = {path.resolve() for path in roots}, {output.resolve() for output in outputs}
     chosen: dict[str, tuple[Path, Path]] = {}
-    for path in roots:
-        for file, relative in _files_of(path):
-            output = relative.with_suffix(suffix or _output_suffix(relative))
-            key = output.as_posix().casefold()  # macOS and Windows take A.png and a.png for one file
-            other = chosen.get(key, (file, output))[0]
-            if other.resolve() != file.resolve():
-                raise UsageError(
-                    f"{other} and {file} would both be written to {output}. "
-                    "Rename one of them, or run them one after the other into different folders."
-                )
-            chosen[key] = (file, output)
+    for (file, _), output in zip(found, outputs, strict=True):
+        if file.resolve() in made - named and output.resolve() != file.resolve():
+            continue
+        key = output.as_posix().casefold()  # macOS and Windows take A.png and a.png for one file
+        other = chosen.get(key, (file, output))[0]
+        if other.resolve() != file.resolve():
+            raise UsageError(
+                f"{other} and {file} would both be written to {output}. "
+                "Rename one of them, or run them one after the other into different folders."
+            )
+        chosen[key] = (file, output)
     if not chosen:
         raise ImageError(
             f"No image in {', '.join(map(str, roots)) or 'an empty list of inputs'}. "

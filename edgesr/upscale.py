@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesr.artifact import Manifest
-from edgesr.errors import EdgesrError, UsageError
+from edgesr.errors import EdgesrError, ImageError, UsageError
 from edgesr.images import DEFAULT_MAX_MPX, WRITE_FORMATS, expand_inputs, read_photo, upscale_photo, write_photo
 from edgesr.listener import Listener
 from edgesr.runner import Runner
@@ -53,15 +53,15 @@ def plan_outputs(inputs: Sequence[Path], out: Path | None, scale: int, suffix: s
     `out`: a folder, or a file name if there is one input; None writes `photo_x4.png` beside `photo.png`.
     Raises ImageError, UsageError (an output would overwrite an input, two inputs one output).
     """
-    pairs = expand_inputs(inputs, suffix)
     if out is None:
-        planned = [(file, _beside(file, relative, scale)) for file, relative in pairs]
+        planned = expand_inputs(inputs, suffix, lambda file, relative: _beside(file, relative, scale))
     elif out.suffix.lower() in WRITE_FORMATS and not out.is_dir():
+        pairs = expand_inputs(inputs, suffix)
         if len(pairs) > 1:
             raise UsageError(f"{len(pairs)} photos cannot all be written to the file {out}. Name a folder with -o.")
         planned = [(pairs[0][0], out)]
     else:
-        planned = [(file, out / relative) for file, relative in pairs]
+        planned = expand_inputs(inputs, suffix, lambda file, relative: out / relative)
     sources = {file.resolve() for file, _ in planned}
     for file, output in planned:
         if output.resolve() in sources:
@@ -80,9 +80,9 @@ def upscale_files(
         else:
             try:
                 yield _upscale_file(source, output, runner, manifest, options, listener)
-            except EdgesrError as error:
-                seconds = time.perf_counter() - start
-                yield Upscaled(str(source), str(output), "failed", seconds, error=str(error), exit_code=error.exit_code)
+            except (EdgesrError, MemoryError) as error:
+                seconds, found = time.perf_counter() - start, _said(error, source)
+                yield Upscaled(str(source), str(output), "failed", seconds, error=str(found), exit_code=found.exit_code)
         if len(planned) > 1:
             listener.progress("photos", index + 1, len(planned))
 
@@ -155,6 +155,12 @@ def _upscale_file(
         tiles=len(tiles.boxes),
         notes=(*photo.notes, *notes),
     )
+
+
+def _said(error: EdgesrError | MemoryError, source: Path) -> EdgesrError:
+    if isinstance(error, EdgesrError):
+        return error
+    return ImageError(f"There is too little memory for {source}. Try a smaller --tile or --memory.")
 
 
 def _beside(file: Path, relative: Path, scale: int) -> Path:

@@ -40,6 +40,10 @@ DROP_LIMIT_DB: dict[Precision, float] = {
 }
 """Largest mean loss of PSNR. int8: the converters' defaults lose 1.1 to 1.6 dB on these networks; more is a defect."""
 
+EQUAL_DB = 100.0
+"""The PSNR of two equal images counts as this: infinite values have no mean and no difference. One level in one value
+of a megapixel is 108 dB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -200,19 +204,23 @@ def fit(low: Pixels, high: Pixels, scale: int, size: Size) -> tuple[Pixels, Pixe
 
 def _set_quality(name: str, drops: Iterable[tuple[Reference, float]]) -> SetQuality:
     members = [(reference, quality) for reference, quality in drops if reference.set_name == name]
-    losses = {reference.name: reference.psnr_db - quality for reference, quality in members}
+    losses = {reference.name: _loss_db(reference.psnr_db, quality) for reference, quality in members}
     worst = max(losses, key=lambda image: losses[image])
     return SetQuality(
         name=name,
         images=len(members),
         protocol=PROTOCOL,
-        psnr_db=round(fmean(quality for _, quality in members), 4),
-        psnr_fp32_db=round(fmean(reference.psnr_db for reference, _ in members), 4),
+        psnr_db=round(fmean(min(quality, EQUAL_DB) for _, quality in members), 4),
+        psnr_fp32_db=round(fmean(min(reference.psnr_db, EQUAL_DB) for reference, _ in members), 4),
         psnr_drop_db=round(fmean(losses.values()), 4),
         worst_image=worst,
         worst_drop_db=round(losses[worst], 4),
         drops_db={image: round(loss, 4) for image, loss in losses.items()},
     )
+
+
+def _loss_db(reference_db: float, found_db: float) -> float:
+    return min(reference_db, EQUAL_DB) - min(found_db, EQUAL_DB)
 
 
 def _advice(precision: Precision) -> str:

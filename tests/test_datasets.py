@@ -78,11 +78,26 @@ def test_a_plain_folder_is_a_set_of_ground_truth(tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal([pair.low for pair in found][1], downscale(high, 4))
 
 
-def test_files_that_would_collide_as_outputs_are_no_trouble_to_read(tmp_path: Path) -> None:
-    for name in ("a.gif", "a.png", "B.png"):
+def test_no_two_images_of_a_set_have_the_same_name(tmp_path: Path) -> None:
+    for name in ("a.gif", "a.png", "B.png", "100/IMG_1.jpg", "101/IMG_1.jpg"):
         draw(tmp_path / name)
     (found,) = eval_sets(tmp_path, 4)
-    assert [high.name for _, high in found.members] == ["B.png", "a.gif", "a.png"]
+    assert [pair.name for pair in found] == ["100/IMG_1.jpg", "101/IMG_1.jpg", "B", "a.gif", "a.png"]
+
+
+def test_partners_lie_at_the_same_place(tmp_path: Path) -> None:
+    for name in ("100/a.png", "101/a.png"):
+        high = draw(tmp_path / "Set" / "HR" / name)
+        draw(tmp_path / "Set" / "LRx4" / name, high.shape[0] // 4, high.shape[1] // 4)
+    (found,) = eval_sets(tmp_path, 4)
+    assert [low and low.parent.name for low, _ in found.members] == ["100", "101"]
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("Photos/HR", "Photos_HR"):
+        draw(tmp_path / folder / "a.png")
+    with pytest.raises(DataError, match="several sets with the name Photos"):
+        eval_sets(tmp_path, 4)
 
 
 def test_the_official_sets_are_found(shared: Path) -> None:

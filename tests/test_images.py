@@ -17,6 +17,7 @@ from edgesr import images
 from edgesr.errors import ArtifactError, ImageError, OutputError, QualityError, Unsupported, UsageError
 from edgesr.images import Photo, check_output, expand_inputs, read_photo, upscale_photo, write_photo
 from edgesr.metrics import to_uint8
+from edgesr.upscale import plan_outputs
 
 Floats = NDArray[np.float32]
 RNG = np.random.default_rng(7)
@@ -798,6 +799,27 @@ def test_two_inputs_for_one_output_are_named(tmp_path: Path, names: tuple[str, .
 def test_an_input_given_twice_is_one_input(tmp_path: Path) -> None:
     tree(tmp_path, "a.png")
     assert outputs(expand_inputs([tmp_path, tmp_path / "a.png", tmp_path])) == ["a.png"]
+
+
+def test_outputs_beside_their_inputs_collide_only_where_they_would(tmp_path: Path) -> None:
+    tree(tmp_path, "1/a.png", "2/a.png", "1/a.jpg")
+    planned = plan_outputs([tmp_path / "1", tmp_path / "2"], None, 4, None)
+    assert outputs(planned) == [(tmp_path / name).as_posix() for name in ("1/a_x4.jpg", "1/a_x4.png", "2/a_x4.png")]
+    with pytest.raises(UsageError, match="would both be written to"):
+        plan_outputs([tmp_path / "1"], None, 4, ".png")
+
+
+@pytest.mark.parametrize("out", [None, "results"])
+def test_outputs_of_a_run_before_are_no_inputs(tmp_path: Path, out: str | None) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    folder = None if out is None else tmp_path / out
+    first = plan_outputs([tmp_path], folder, 4, None)
+    tree(tmp_path, *(output.relative_to(tmp_path).as_posix() for _, output in first))
+    assert plan_outputs([tmp_path], folder, 4, None) == first
+    made = first[0][1]
+    again = [tmp_path / "a.png", made] if out is None else [made]
+    with pytest.raises(UsageError, match="would overwrite an input"):
+        plan_outputs(again, folder, 4, None)
 
 
 def test_missing_and_empty_inputs_are_errors(tmp_path: Path) -> None:

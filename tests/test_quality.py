@@ -161,6 +161,19 @@ def test_a_proof_holds_the_shift_of_the_mean_colour() -> None:
     assert verify.prove(Brighter(0), expected, Silent()).colour_shift_255 == 0.0
 
 
+def test_an_artifact_that_is_as_perfect_as_the_network_loses_nothing() -> None:
+    """Infinite PSNR on both sides has no difference."""
+    black = np.zeros((16, 16, 3), np.uint8)
+    images = datasets.PhotoSet("black", (datasets.EvalPair("black", black[::SCALE, ::SCALE], black),))
+    expected = verify.references(Brighter(0), [images], SCALE, Silent())
+    perfect = verify.prove(Brighter(0), expected, Silent())
+    assert verify.lost(perfect) == (0.0, 0.0)
+    assert verify.Limit().holds(perfect)
+    worse = verify.prove(Brighter(1), expected, Silent())
+    assert not verify.Limit().holds(worse)
+    assert worse.sets[0].psnr_fp32_db == verify.EQUAL_DB
+
+
 def job(peer: str) -> peers.Job:
     """A network of a few channels with random weights, on one generated picture."""
     small = source("plainusr")

@@ -71,6 +71,49 @@ def test_artifact_runs_and_describes_itself(nearest: Path) -> None:
     assert facts["threads"] == "1"
 
 
+def test_a_model_reads_no_file_of_the_working_directory(
+    nearest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """External data with a relative place: ONNX Runtime would look where the command was started."""
+    import onnx
+
+    model = onnx.load(nearest / "model.onnx")
+    (factors,) = model.graph.initializer
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret.bin").write_bytes(factors.raw_data)
+    onnx.external_data_helper.set_external_data(factors, "secret.bin")
+    factors.ClearField("raw_data")
+    (nearest / "model.onnx").write_bytes(model.SerializeToString())
+    write_manifest(nearest, manifest_for(nearest, main="model.onnx"))
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ArtifactError, match="cannot load model.onnx"):
+        open_artifact(nearest)
+
+
+def test_what_a_runtime_raises_is_an_error_of_ours(nearest: Path) -> None:
+    import onnx
+
+    node = onnx.helper.make_node
+    value = onnx.helper.make_tensor_value_info
+    of_two = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 2), np.float32), "two")
+    graph = onnx.helper.make_graph(
+        [node("Add", ["image", "two"], ["sum"]), node("Identity", ["sum"], ["upscaled"])],
+        "fails",
+        [value("image", 1, [1, 3, "height", "width"])],
+        [value("upscaled", 1, [1, 3, "height", "width"])],
+        [of_two],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    (nearest / "model.onnx").write_bytes(model.SerializeToString())
+    write_manifest(nearest, manifest_for(nearest, main="model.onnx"))
+    runner = open_artifact(nearest)
+    with pytest.raises(ArtifactError, match=r"^onnxruntime .* failed on a 4x5 input: "):
+        runner(pixels(4, 5))
+    with pytest.raises(ArtifactError, match=r"made float32 \(1, 3, 4, 2\) of a 4x2 input .* \(1, 3, 8, 4\)"):
+        runner(pixels(4, 2))
+
+
 def test_result_survives_the_next_call(nearest: Path) -> None:
     runner = open_artifact(nearest)
     first = runner(pixels(4, 4))

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from edgesr.errors import ArtifactError, Unsupported, UsageError
 from edgesr.extras import require
-from edgesr.runner.contract import Array, InputRule
+from edgesr.runner.contract import Array, InputRule, Runner
+from edgesr.runner.guarded import Guarded
 from edgesr.runner.manifest import Contents
 from edgesr.runner.opening import available_threads
 from edgesr.types import Size
@@ -91,7 +92,7 @@ class ForeignRunner:
         return dict(self._facts)
 
 
-def open_foreign(file: Path, foreign: Foreign, *, threads: int | None = None) -> ForeignRunner:
+def open_foreign(file: Path, foreign: Foreign, *, threads: int | None = None) -> Runner:
     """Load `file` into the runtime of its suffix.
 
     Raises ArtifactError for one that the runtime cannot open or that takes no single image, Unsupported for an unknown
@@ -108,7 +109,7 @@ def open_foreign(file: Path, foreign: Foreign, *, threads: int | None = None) ->
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtifactError(f"{file.name} cannot be opened: {reason}") from error
     facts = {"runtime": loaded.runtime, "precision": loaded.precision, "threads": str(threads)}
-    return ForeignRunner(foreign.scale, _rule(file, foreign, loaded.source), foreign, loaded, facts)
+    return Guarded(ForeignRunner(foreign.scale, _rule(file, foreign, loaded.source), foreign, loaded, facts))
 
 
 def _rule(file: Path, foreign: Foreign, port: Port) -> InputRule:

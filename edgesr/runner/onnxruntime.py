@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU."""
 
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,12 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
     try:
-        session = runtime.InferenceSession(contents.files[contents.main], options, providers=["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory(prefix="edgesr-") as empty:
+            # without it, what a model names as its external data is looked for in the working directory
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+            session = runtime.InferenceSession(
+                contents.files[contents.main], options, providers=["CPUExecutionProvider"]
+            )
     except Exception as error:
         raise ArtifactError(f"ONNX Runtime {runtime.__version__} cannot load {contents.main}: {error}") from error
     _check_names(session, contents)

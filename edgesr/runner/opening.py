@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from edgesr.errors import Unsupported
 from edgesr.runner.contract import Runner
+from edgesr.runner.guarded import Guarded
 from edgesr.runner.manifest import read_contents
 
 RUNTIMES: Mapping[str, str] = MappingProxyType(
@@ -40,7 +41,7 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Runner:
             f"{', '.join(RUNTIMES)}."
         )
     runner: Runner = importlib.import_module(RUNTIMES[contents.target]).open_contents(contents, threads)
-    return runner
+    return Guarded(runner)
 
 
 def available_threads() -> int:
