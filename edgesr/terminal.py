@@ -1,5 +1,6 @@
 """What a person sees while long work runs: sentences and progress bars on stderr, drawn by rich."""
 
+import threading
 from types import TracebackType
 
 from rich.console import Console
@@ -21,6 +22,7 @@ class Terminal:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "Terminal":
         if self.console.is_terminal:
@@ -36,8 +38,9 @@ class Terminal:
         self.console.print(text, markup=False, soft_wrap=True)
 
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        if task not in self._tasks:
-            self._tasks[task] = self._bars.add_task(task, total=total, note=note)
-        self._bars.update(self._tasks[task], completed=done, total=total, note=note)
-        if done >= total:
-            self._bars.remove_task(self._tasks.pop(task))
+        with self._lock:  # devices are measured in threads
+            if task not in self._tasks:
+                self._tasks[task] = self._bars.add_task(task, total=total, note=note)
+            self._bars.update(self._tasks[task], completed=done, total=total, note=note)
+            if done >= total:
+                self._bars.remove_task(self._tasks.pop(task))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ pytest.importorskip("scipy", reason="needs edgesr[bench]")
 
 from edgesr.bench import records
 from edgesr.bench.inputs import COUNT, crops
+from edgesr.bench.many import Station
+from edgesr.bench.measure import Plan, measured
 from edgesr.bench.plan import PROFILES, Profile
 from edgesr.bench.quality import Shot, judge
+from edgesr.bench.site import open_site
 from edgesr.bench.subject import read_item
 from edgesr.bench.summary import repeats, summarise
 from edgesr.cli import main
@@ -248,6 +252,79 @@ def test_bench_measures_writes_down_and_does_nothing_twice(
     assert again[0]["latency"] == row["latency"]
     assert file.read_text().splitlines()[: len(lines)] == lines
     assert seconds < 60, "a smoke run; alone on a machine it takes under 15 s"
+
+
+class Noting:
+    """A listener that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+
+def _measured(artifact: Path, runs: Path, shots: list[Shot], **changes: Any) -> tuple[Path, list[Any], list[str]]:
+    """By the shortest of profiles on this machine; `changes`: of its site or its profile."""
+    site = open_site(Station("local", "local"))
+    profile = Profile("test", repeats=1, least_s=0, least_samples=1, most_s=5, warmup=0)
+    if "version" in changes:
+        site = replace(site, version=changes.pop("version"))
+    item, listener = read_item(artifact, SIZE, None), Noting()
+    inputs = crops(generated_pictures(1, 96), SIZE, "test")
+    file, found = measured(item, site, Plan(replace(profile, **changes), 1), inputs, shots, runs, listener)
+    return file, list(found), listener.said
+
+
+def test_another_runtime_or_rule_is_another_measurement(artifact: Path, tmp_path: Path) -> None:
+    first, _, said = _measured(artifact, tmp_path, [])
+    assert said == []
+    again, _, said = _measured(artifact, tmp_path, [])
+    assert again == first
+    assert len(said) == 1
+    assert f"was measured before ({records.read(first)[0].started_at})" in said[0]  # type: ignore[union-attr]
+    assert str(first) in said[0]
+    newer, _, said = _measured(artifact, tmp_path, [], version=lambda target: f"{target} 99")
+    longer, _, _ = _measured(artifact, tmp_path, [], least_samples=2)
+    assert len({first, newer, longer}) == 3
+    assert said == []
+
+
+def test_an_image_of_the_same_name_that_is_another_is_judged_anew(artifact: Path, tmp_path: Path) -> None:
+    highs = generated_pictures(2, 4 * SIZE[0])
+    alone = [Shot("set", "1", high[::4, ::4], high, None) for high in highs]
+    with_reference = replace(alone[1], reference=alone[1].high // 2)
+    for shot, count in ((alone[0], 1), (alone[0], 1), (alone[1], 2), (alone[0], 3), (with_reference, 4)):
+        file, found, _ = _measured(artifact, tmp_path, [shot])
+        assert sum(record.kind == "image" for record in found) == count
+    quality = summarise(records.read(file)).quality
+    assert quality is not None
+    assert (quality.images, quality.drop_y_db is None) == (1, False)
+
+
+def test_crops_are_kept_of_the_first_and_the_worst_image(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worse than the one before: those between are removed again."""
+    high = generated_pictures(1, 4 * SIZE[0])[0]
+    noise = np.random.default_rng(0).integers(-3, 4, high.shape)
+    shots = [
+        Shot("set", f"image-{index}", high[::4, ::4], np.clip(high + index * 4 * noise, 0, 255).astype(np.uint8), high)
+        for index in range(4)
+    ]
+    monkeypatch.setattr("edgesr.bench.measure._lost", lambda image: int(image.name[-1]))
+    _measured(artifact, tmp_path, shots)
+    kept = {file.name.rpartition("_")[0] for file in tmp_path.rglob("crops/*/*.png")}
+    assert kept == {"set-image-0", "set-image-3"}
+
+
+def test_a_device_is_named_once(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench(artifact, "--device", "local", "--device", "local", "-o", tmp_path)
+    assert "The device local is named twice" in capsys.readouterr().err
 
 
 def _set(folder: Path) -> Path:

@@ -79,6 +79,14 @@ def test_many_samples_are_thinned_and_stay_right() -> None:
     assert found.p50_ms == pytest.approx(10, abs=0.02)
 
 
+def test_thinning_takes_of_every_input_that_takes_its_turn() -> None:
+    """Sixteen inputs in turn, each with its own time: every 32nd sample would be of one input only."""
+    raw_ns = [int((10 + index % 16) * MS) for index in range(64_000)]
+    found = latency([raw_ns])
+    assert found.low_ms <= found.p50_ms <= found.high_ms
+    assert found.low_ms < found.high_ms
+
+
 def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     made = Made()
     assert read(write(tmp_path, made)) == records_of(made)

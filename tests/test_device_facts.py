@@ -152,10 +152,24 @@ def test_arm_programs_on_an_x86_processor_are_emulated_whoever_does_it() -> None
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("0-3,6", (0, 1, 2, 3, 6)), ("0", (0,)), ("0-1\n2", (0, 1)), ("4", (0, 1, 2, 3)), ("", ()), ("x", ())],
+    [
+        ("0-3,6", (0, 1, 2, 3, 6)),
+        ("0", (0,)),
+        ("0-1\n2", (0, 1)),
+        ("4", (0, 1, 2, 3)),
+        ("", ()),
+        ("x", ()),
+        ("\u00b2", ()),
+        ("0,\u00b2-3", (0,)),
+    ],
 )
 def test_numbers_of_cores(text: str, expected: tuple[int, ...]) -> None:
     assert linux.core_numbers(text) == expected
+
+
+@pytest.mark.parametrize("text", ["0-20000000", "20000000", "99999999999999999999999-0"])
+def test_a_list_of_cores_from_a_device_fills_no_memory(text: str) -> None:
+    assert len(linux.core_numbers(text)) <= linux.MOST_CORES
 
 
 @pytest.mark.parametrize(

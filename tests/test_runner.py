@@ -87,7 +87,7 @@ def test_a_model_reads_no_file_of_the_working_directory(
     (nearest / "model.onnx").write_bytes(model.SerializeToString())
     write_manifest(nearest, manifest_for(nearest, main="model.onnx"))
     monkeypatch.chdir(elsewhere)
-    with pytest.raises(ArtifactError, match="cannot load model.onnx"):
+    with pytest.raises(ArtifactError, match=r"cannot load model\.onnx"):
         open_artifact(nearest)
 
 
@@ -206,6 +206,14 @@ def test_no_name_leaves_the_folder(nearest: Path, name: Any) -> None:
     entry = {"name": name, "sha256": "0" * 64, "bytes": 1}
     with pytest.raises(ArtifactError, match=r"plain file name|must be of type"):
         open_artifact(write_manifest(nearest, manifest_for(nearest, main="model.onnx", files=[entry])))
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "\ud800.onnx"])
+def test_a_name_that_no_file_can_have_is_named(nearest: Path, name: str) -> None:
+    entry = {"name": name, "sha256": "0" * 64, "bytes": 1}
+    with pytest.raises(ArtifactError, match="is missing or unreadable") as caught:
+        open_artifact(write_manifest(nearest, manifest_for(nearest, main="model.onnx", files=[entry])))
+    assert str(caught.value).isascii()
 
 
 def test_files_in_folders_are_read_but_not_behind_links(nearest: Path) -> None:

@@ -32,16 +32,16 @@ def write(folder: Path, shot: Shot, output: Pixels, scale: int) -> None:
         crops["reference"] = shot.reference[high]
     folder.mkdir(parents=True, exist_ok=True)
     for kind, pixels in crops.items():
-        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{_name(shot)}_{kind}.png")
+        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{_name(shot.set_name, shot.name)}_{kind}.png")
 
 
-def remove(folder: Path, shot: Shot) -> None:
+def remove(folder: Path, set_name: str, name: str) -> None:
     for kind in KINDS:
-        (folder / f"{_name(shot)}_{kind}.png").unlink(missing_ok=True)
+        (folder / f"{_name(set_name, name)}_{kind}.png").unlink(missing_ok=True)
 
 
-def _name(shot: Shot) -> str:
-    return file_name(f"{shot.set_name}-{shot.name}", "image")
+def _name(set_name: str, name: str) -> str:
+    return file_name(f"{set_name}-{name}", "image")
 
 
 def _place(shot: Shot, output: Pixels, scale: int) -> tuple[int, int, int, int]:

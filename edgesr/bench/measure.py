@@ -56,7 +56,8 @@ POLL_S = 5.0
 class Site:
     """A device that is ready: `python` of a target is an interpreter there that finds the runner and the runtime;
     `folder` is ours to fill; `here`: it is this machine, so files need no copying. `governor`: of its clocks, None if
-    it does not say. `runtime`: the one that was asked for, where a target has several."""
+    it does not say. `version` of a target: of the runtime that its artifacts run in; with another one they are
+    measured anew."""
 
     device: Device
     where: Where
@@ -64,7 +65,7 @@ class Site:
     folder: str
     here: bool
     governor: str | None = None
-    runtime: str | None = None
+    version: Callable[[str], str] = lambda target: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def measured(
     start = _start(item, site, plan, crops)
     file = folder_of(runs, site.where.name) / f"{start.run}{records.SUFFIX}"
     run = _Run(item, site, plan, file, listener)
+    before = len(run.records)
     if not run.records:
         run.append(start)
     with tempfile.TemporaryDirectory(prefix="edgesr-bench-") as name:
@@ -108,13 +110,17 @@ def measured(
         run.step("quality", lambda: run.quality(shots))
     if not isinstance(run.records[-1], End):
         run.append(End())
+    if len(run.records) == before and isinstance(run.records[0], Start):
+        when = run.records[0].started_at
+        listener.say(f"{item.subject.name} was measured before ({when}); to measure it anew, delete {file}.")
     return file, run.records
 
 
 def _start(item: Item, site: Site, plan: Plan, crops: Crops) -> Start:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     regime = asdict(plan.regime)
-    key = [item.subject.sha256, item.subject.size, regime, site.where.address, site.runtime, crops.facts.sha256]
+    profile, version = asdict(plan.profile), site.version(item.subject.target)
+    key = [item.subject.sha256, item.subject.size, regime, profile, site.where.address, version, crops.facts.sha256]
     run = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return Start(run, now, __version__, item.subject, plan.regime, site.where, crops.facts)
 
@@ -133,6 +139,11 @@ class _Run:
         self.artifact = self.inputs = ""
         self.here = Path()
         self.base_c: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For progress, where several devices are measured at once."""
+        return f"{self.item.subject.name} on {self.site.where.name}"
 
     def append(self, *new: Record) -> None:
         records.append(self.file, *new)
@@ -162,20 +173,20 @@ class _Run:
         for number in range(profile.repeats):
             if number not in done:
                 self._again(lambda number=number: self._repeat(number))  # type: ignore[misc]
-            self.listener.progress(f"time {self.item.subject.name}", number + 1, profile.repeats)
+            self.listener.progress(f"time {self.name}", number + 1, profile.repeats)
 
     def memory(self) -> None:
         if not any(isinstance(record, Memory) for record in self.records):
             self._again(self._memory)
 
     def quality(self, shots: Sequence[Shot]) -> None:
-        done = {(record.set_name, record.name) for record in self.records if isinstance(record, Image)}
-        missing = [shot for shot in shots if shot.key not in done]
+        last = {(record.set_name, record.name): record.pair for record in self.records if isinstance(record, Image)}
+        missing = [shot for shot in shots if last.get((shot.set_name, shot.name)) != shot.pair]
         for index in range(0, len(missing), BATCH):
             batch = missing[index : index + BATCH]
             for shot, output in zip(batch, self._again(lambda batch=batch: self._outputs(batch)), strict=True):  # type: ignore[misc]
                 self._judge(shot, output)
-            self.listener.progress(f"quality of {self.item.subject.name}", index + len(batch), len(missing))
+            self.listener.progress(f"quality of {self.name}", index + len(batch), len(missing))
 
     def _repeat(self, number: int) -> None:
         profile, waited_s, hot = self.plan.profile, *self._cool()
@@ -244,9 +255,12 @@ class _Run:
             image = judge(shot, output, self.item.subject.scale)
         except ValueError as error:
             raise DeviceError(f"{self.site.where.name}: {error}.") from error
-        before = [_lost(record) for record in self.records if isinstance(record, Image)]
+        before = [record for record in self.records if isinstance(record, Image)]
         folder = before_after.folder_of(self.file.parent, self.item.subject.sha256)
-        if not before or _lost(image) > max(before):
+        worst = max(before, key=_lost, default=None)
+        if worst is None or _lost(image) > _lost(worst):
+            if worst is not None and worst is not before[0]:
+                before_after.remove(folder, worst.set_name, worst.name)
             before_after.write(folder, shot, output, self.item.subject.scale)
         self.append(image)
 
@@ -309,7 +323,9 @@ class _Run:
         begin = time.monotonic()
         while now is not None and now > limit_c:
             waited_s = time.monotonic() - begin
-            self.listener.progress(f"cool down to {limit_c:.0f} C", int(waited_s), int(COOL_FOR_S), f"{now:.0f} C")
+            self.listener.progress(
+                f"cool {self.site.where.name} to {limit_c:.0f} C", int(waited_s), int(COOL_FOR_S), f"{now:.0f} C"
+            )
             if waited_s > COOL_FOR_S:
                 return waited_s, True
             time.sleep(POLL_S)

@@ -1,5 +1,6 @@
 """What a device's outputs are worth: against the ground truth, and against the float32 network's."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -30,8 +31,12 @@ class Shot:
     reference: Pixels | None
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.set_name, self.name
+    def pair(self) -> str:
+        """sha256 of what is compared: an image of the same name may be another one, or get a reference later."""
+        digest = hashlib.sha256()
+        for pixels in (self.low, self.high, self.reference):
+            digest.update(b"-" if pixels is None else repr(pixels.shape).encode() + np.ascontiguousarray(pixels).data)
+        return digest.hexdigest()
 
 
 def judge(shot: Shot, output: Pixels, scale: int) -> Image:
@@ -42,7 +47,7 @@ def judge(shot: Shot, output: Pixels, scale: int) -> Image:
     own, high = common_part(output, shot.high)
     found = _psnr(own, high, Y, scale), _psnr(own, high, RGB, scale), _ssim(own, high, scale)
     if shot.reference is None:
-        return Image(shot.set_name, shot.name, *found)
+        return Image(shot.set_name, shot.name, *found, pair=shot.pair)
     reference, _ = common_part(shot.reference, high)
     difference = own.astype(np.int16) - reference
     red, green, blue = (round(float(mean), 4) for mean in difference.mean(axis=(0, 1)))
@@ -54,6 +59,7 @@ def judge(shot: Shot, output: Pixels, scale: int) -> Image:
         reference_rgb_db=_psnr(reference, high, RGB, scale),
         colour_shift_255=(red, green, blue),
         off_share=round(float(np.mean(np.abs(difference) > OFF_BY)), 6),
+        pair=shot.pair,
     )
 
 

@@ -7,7 +7,7 @@ A run that has no `End` can be gone on with. Apps write the same lines.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -172,7 +172,7 @@ class Image:
     `psnr_y_db`, `ssim_y`: protocol "paper-y"; `psnr_rgb_db`: "ntire-rgb4", None where the border leaves nothing. Of the
     reference: `reference_y_db`, `reference_rgb_db` its own PSNR; `colour_shift_255` what the artifact adds to the mean
     of R, G and B in 8-bit levels; `off_share` the part of the values that differ by more than one level; None without
-    a reference. PSNR is None where two images are equal.
+    a reference. PSNR is None where two images are equal. `pair`: sha256 of what was compared, to know it again.
     """
 
     set_name: Text
@@ -184,6 +184,7 @@ class Image:
     reference_rgb_db: Number | None = None
     colour_shift_255: tuple[Number, Number, Number] | None = None
     off_share: Share | None = None
+    pair: Text | None = None
     kind: Literal["image"] = "image"
 
 
@@ -233,15 +234,6 @@ def read_several(file: Path) -> list[list[Record]]:
             runs.append([])
         runs[-1].append(record)
     return runs
-
-
-def read_folder(places: Sequence[Path]) -> dict[Path, list[Record]]:
-    """Of every run in files and folders, sorted by name. Raises DataError if there is none."""
-    found = [file for place in places for file in (sorted(place.rglob(f"*{SUFFIX}")) if place.is_dir() else [place])]
-    if not found:
-        names = ", ".join(str(place) for place in places)
-        raise DataError(f"No measurements (*{SUFFIX}) in {names}. Make some: edgesr bench ARTIFACT -o runs")
-    return {file: read(file) for file in dict.fromkeys(found)}
 
 
 def _ends_with_newline(stream: Any) -> bool:

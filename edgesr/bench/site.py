@@ -1,5 +1,6 @@
 """From an address to a device that is ready to measure."""
 
+import importlib.metadata
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgesr.devices import Device, connect
 from edgesr.devices.bundle import runner_bundle
 from edgesr.devices.setup import RUNTIMES, Installed, installed
 from edgesr.errors import DeviceError, UsageError
+from edgesr.targets import TARGETS
 
 ABOVE = Path(edgesr.__file__).parents[1]
 
@@ -28,15 +30,24 @@ def open_site(station: Station) -> Site:
     if station.address == "local":
         if station.runtime is not None:
             raise UsageError("On this machine the installed runtimes are measured. Leave --runtime out.")
-        return Site(device, where, _own, device.folder, here=True, governor=governor)
+        return Site(device, where, _own, device.folder, here=True, governor=governor, version=_own_version)
     there = _found(device, station)
     command = _Installed(station, there)
-    return Site(device, where, command, f"{there.folder}/bench", here=False, governor=governor, runtime=station.runtime)
+    folder = f"{there.folder}/bench"
+    return Site(device, where, command, folder, here=False, governor=governor, version=command.version)
 
 
 def _own(target: str) -> list[str]:
     """The interpreter that runs this, with the same packages."""
     return ["env", f"PYTHONPATH={':'.join((str(ABOVE), *filter(None, sys.path)))}", sys.executable]
+
+
+def _own_version(target: str) -> str:
+    distribution = TARGETS[target].runtime if target in TARGETS else None
+    try:
+        return "" if distribution is None else f"{distribution} {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""  # said when it is opened
 
 
 def _found(device: Device, station: Station) -> Installed:
@@ -55,6 +66,10 @@ class _Installed:
 
     def __init__(self, station: Station, there: Installed) -> None:
         self.station, self.there = station, there
+
+    def version(self, target: str) -> str:
+        name = self.station.runtime or self.there.runtime_of(target)
+        return "" if name is None else f"{name} {self.there.versions.get(name, '')}"
 
     def __call__(self, target: str) -> list[str]:
         name = self.station.runtime or self.there.runtime_of(target)

@@ -79,9 +79,16 @@ def _ms(raw_ns: Sequence[int]) -> Any:
     return np.asarray(raw_ns, dtype=np.float64) / 1e6
 
 
+def _some(values: Any) -> Any:
+    """At most MOST_RESAMPLED, drawn at random: every n-th would be of the same few inputs, which take turns."""
+    if len(values) <= MOST_RESAMPLED:
+        return values
+    return np.random.default_rng(0).choice(values, MOST_RESAMPLED, replace=False)
+
+
 def _interval(samples: tuple[Any, ...], statistic: Any) -> tuple[float, float]:
     """Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), seeded: equal samples give equal bounds."""
-    thinned = tuple(values[:: -(-len(values) // MOST_RESAMPLED)] for values in samples)
+    thinned = tuple(_some(values) for values in samples)
     if any(len(values) < 2 for values in thinned):
         point = float(statistic(*samples))
         return point, point

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Literal, TypeVar
 
 from edgesr.bench.records import (
@@ -217,8 +217,7 @@ def _mean(items: Sequence[T], of: Callable[[T], float | None]) -> float | None:
 
 
 def _median_ms(values_ns: Sequence[int]) -> float | None:
-    ordered = sorted(values_ns)
-    return ordered[len(ordered) // 2] / 1e6 if ordered else None
+    return median(values_ns) / 1e6 if values_ns else None
 
 
 def _status(records: Sequence[Record]) -> Status:

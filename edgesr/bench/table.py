@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgesr.bench.columns import number
 from edgesr.bench.summary import Summary
 
 if TYPE_CHECKING:
@@ -40,11 +41,6 @@ def _cells(summary: Summary) -> list[str]:
         number(None if quality is None else quality.worst_drop_db, 3, signed=True),
         "; ".join((f"{summary.runtime}, {summary.precision}", *summary.flags)),
     ]
-
-
-def number(value: float | None, digits: int, *, signed: bool = False) -> str:
-    """Empty for what was not measured."""
-    return "" if value is None else f"{value:{'+' if signed else ''}.{digits}f}"
 
 
 def _caption(found: Sequence[Summary]) -> str:

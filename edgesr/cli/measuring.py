@@ -1,6 +1,7 @@
 """On a device: bench, sweep."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -194,6 +195,9 @@ def _stations(
     counts: tuple[int | None, ...] = threads or (None,)
     named = [Station(address, address, counts, cpus, folder, runtime=runtime) for address in devices]
     listed = [] if fleet is None else [station_of(member, counts, cpus) for member in read_fleet(fleet)]
+    twice = [address for address, count in Counter(one.address for one in (*named, *listed)).items() if count > 1]
+    if twice:
+        raise UsageError(f"The device {twice[0]} is named twice; what is measured at once disturbs each other.")
     return [*named, *listed] or [Station("local", "local", counts, cpus, folder, runtime=runtime)]
 
 

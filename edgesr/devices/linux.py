@@ -91,14 +91,15 @@ def core_numbers(online: str) -> tuple[int, ...]:
     lines = online.split()
     if not lines:
         return ()
-    if len(lines) == 1 and lines[0].isdigit():
-        return tuple(range(int(lines[0]))) or (0,)
+    if len(lines) == 1 and (count := number(lines[0])) is not None:
+        return tuple(range(min(count, MOST_CORES))) or (0,)
     numbers: list[int] = []
     for part in lines[0].split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if found:
-            numbers.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
-    return tuple(numbers)
+        first, _, last = part.partition("-")
+        begin, end = number(first), number(last or first)
+        if begin is not None and end is not None:
+            numbers.extend(range(begin, min(end, MOST_CORES - 1) + 1))
+    return tuple(dict.fromkeys(numbers))
 
 
 def _likeness(known: Mapping[str, str], name: str) -> tuple[object, ...]:
@@ -125,7 +126,7 @@ def _mhz(known: Mapping[str, str], file: str) -> int | None:
 
 
 def number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text) else None
 
 
 def _name(core: int, known: Mapping[str, str], names: Mapping[int, str]) -> str:
@@ -174,6 +175,8 @@ def ram_mb(meminfo: str) -> int | None:
     return round(int(kilobytes) * 1024 / 1e6) if kilobytes.isdigit() else None
 
 
+MOST_CORES = 4096
+"""More than any Linux has by default: what says of more is no list of cores."""
 _CPU_ZONE = re.compile(r"cpu|soc|x86_pkg|pkg|core|package|big|little|tj", re.IGNORECASE)
 
 

@@ -1,5 +1,6 @@
 """Wheels for a device's Python and processor, downloaded by pip on this machine."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -77,7 +78,18 @@ def download(requirements: Sequence[str], python: Python, source: Path | None, i
         *("--dest", str(into)),
         *requirements,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_S)
+    if importlib.util.find_spec("pip") is None:
+        raise DeviceError(
+            "Wheels for a device are downloaded by pip, which this environment does not have. Run: "
+            f"{sys.executable} -m ensurepip"
+        )
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_S)
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(
+            f"{what}: downloading {', '.join(requirements)} was given up after {DOWNLOAD_S:.0f} s. Run it again: what "
+            "pip has is kept."
+        ) from error
     if done.returncode != 0:
         raise DeviceError(_why_not(done.stderr, requirements, python, what), command, done.returncode, done.stderr)
     return sorted(wheel for wheel in into.glob("*.whl") if wheel.name.partition("-")[0] not in LEFT_OUT)

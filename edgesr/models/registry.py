@@ -105,7 +105,8 @@ def find(name: str, scale: int | None = None) -> ModelSpec:
     by_scale = {spec.scale: spec for spec in SPECS if spec.name == name}
     if not by_scale:
         raise UnknownName("model", name, names())
-    scale = scale or (4 if 4 in by_scale else max(by_scale))
+    if scale is None:
+        scale = 4 if 4 in by_scale else max(by_scale)
     if scale not in by_scale:
         known = ", ".join(f"x{value}" for value in sorted(by_scale))
         raise Unsupported(f"{name} does not exist at x{scale}. It exists at: {known}.")

@@ -114,16 +114,17 @@ def _read_file(folder: Path, entry: dict[str, Any]) -> bytes:
     name, expected, size = _file_name(entry), _get(entry, "sha256", str), _get(entry, "bytes", int)
     path = folder / name
     inside = list(path.parents)[: name.count("/")]
-    if any(part.is_symlink() for part in (path, *inside)):
-        raise ArtifactError(f"{name} is or lies behind a symbolic link; files of an artifact lie in its folder.")
     try:
+        if any(part.is_symlink() for part in (path, *inside)):
+            raise ArtifactError(f"{name} is or lies behind a symbolic link; files of an artifact lie in its folder.")
         found_size = path.stat().st_size
         if not path.is_file() or found_size != size:
             raise ArtifactError(f"{name} was changed: expected a file of {size} bytes, found {found_size} bytes.")
         content: bytes = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
         raise ArtifactError(
-            f"{name} is missing or unreadable: expected sha256 {expected}, {error.strerror}."
+            f"{ascii(name)[1:-1]:.80} is missing or unreadable: expected sha256 {expected}, {reason}."
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected.lower():
