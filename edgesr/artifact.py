@@ -120,8 +120,11 @@ def building(place: Path) -> Iterator[Path]:
     try:
         yield temporary
         _move_into_place(temporary, place)
+    except BrokenPipeError:
+        raise  # whoever read what is said has gone; nothing is wrong with the folder
     except OSError as error:
-        raise OutputError(f"Cannot write {place}: {error.strerror or error}. Choose another folder with -o.") from error
+        at = error.filename or place
+        raise OutputError(f"Cannot write {at}: {error.strerror or error}. Make room or choose another -o.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -4,6 +4,7 @@ What the child prints, Python or native, goes to a file of which an error shows 
 its listener is passed on while it runs.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -64,7 +65,7 @@ def run(step: Step[A, R], argument: A, listener: Listener, timeout_s: float) -> 
                 _relay(process, listener)
             finally:
                 # Also after Ctrl-C: whatever ends this call ends the child.
-                process.kill()
+                _end(process)
                 process.wait()
                 watch.join()
                 assert process.stdout is not None
@@ -80,6 +81,19 @@ def _start(folder: Path, log: Any) -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         stderr=log,
     )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill the child and what it started: a converter may be a program of its own."""
+    psutil = require("psutil", "torch")
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:  # it has ended
+        family = []
+    process.kill()
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
 
 
 class _Watch(threading.Thread):
@@ -99,7 +113,7 @@ class _Watch(threading.Thread):
                 self.peak_mb = max(self.peak_mb, child.memory_info().rss / 1e6)
                 if time.monotonic() > self.deadline:
                     self.timed_out = True
-                    self.process.kill()
+                    _end(self.process)
                 time.sleep(SAMPLE_S)
         except psutil.Error:
             return

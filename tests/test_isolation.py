@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("psutil", reason="needs edgesr[torch]")
+psutil = pytest.importorskip("psutil", reason="needs edgesr[torch]")
 
-from edgesr.errors import ConversionError, Crashed, MissingExtra, UnknownName
-from edgesr.isolation import run
-from edgesr.listener import Listener, Silent
+from edgesr.errors import ConversionError, Crashed, MissingExtra, UnknownName  # noqa: E402
+from edgesr.isolation import run  # noqa: E402
+from edgesr.listener import Listener, Silent  # noqa: E402
 
 
 class Heard(Silent):
@@ -107,6 +107,22 @@ def test_a_hang_is_ended_at_its_limit() -> None:
     with pytest.raises(Crashed, match=r"longer than 2 s.*still working"):
         run(hang, 60.0, Silent(), 2)
     assert time.monotonic() - start < 20
+
+
+def start_another(file: Path, listener: Listener) -> None:
+    """A converter that is a program of its own, and hangs."""
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    file.write_text(str(other.pid))
+    other.wait()
+
+
+def test_what_the_child_started_is_ended_with_it(tmp_path: Path) -> None:
+    with pytest.raises(Crashed, match="longer than 3 s"):
+        run(start_another, tmp_path / "pid", Silent(), 3)
+    other, deadline = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+    while psutil.pid_exists(other) and psutil.Process(other).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_memory_is_read() -> None:

@@ -457,3 +457,10 @@ def test_no_operation_makes_a_tensor_of_any_size() -> None:
         run("add", x=np.zeros((1 << 15, 1)), y=np.zeros((1, 1 << 15)))
     with pytest.raises(ArtifactError, match="at most"):
         run("constexpr_lut_to_dense", indices=np.zeros(8, np.uint8), lut=np.zeros(16), shape=[1 << 20, 1 << 20])
+    with pytest.raises(ArtifactError, match="at most"):
+        run("conv", x=x, weight=values(1, 1, 1, 1), pad_type="custom", pad=[30_000] * 4)
+    with pytest.raises(ArtifactError, match="at most"):
+        run("max_pool", x=x, kernel_sizes=[2, 2], pad_type="custom", pad=[30_000] * 4)
+    wide = {"quantized_data": np.zeros((1 << 15, 1), np.uint8), "scale": np.ones(1 << 15, np.float32)}
+    with pytest.raises(ArtifactError, match="at most"):
+        run("constexpr_affine_dequantize", **wide, axis=1)

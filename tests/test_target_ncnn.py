@@ -241,6 +241,26 @@ def test_hostile_file_is_refused(case: str, slim: Source, tmp_path: Path) -> Non
         open_contents(contents(*change(*files(slim, "fp32", tmp_path)), least=15), threads=1)
 
 
+def test_no_blob_is_larger_than_any_tile_needs() -> None:
+    """Layers that each are allowed, and together ask for the memory of a large machine."""
+    shuffles = [
+        layer
+        for index in range(4)
+        for layer in (
+            Layer(
+                "Convolution",
+                f"c{index}",
+                (f"x{index}" if index else "image",),
+                (f"y{index}",),
+                {0: "4096", 1: "1", 6: str(4096 * (1 if index else 3))},
+            ),
+            Layer("PixelShuffle", f"p{index}", (f"y{index}",), (f"x{index + 1}",), {0: "64"}),
+        )
+    ]
+    with pytest.raises(ArtifactError, match="its output is"):
+        blob_shapes((INPUT, *shuffles), "image", 64, 64)
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -7,7 +7,8 @@ from pathlib import Path
 from edgesr.artifact import read_manifest
 from edgesr.errors import EdgesrError
 from edgesr.listener import Listener
-from edgesr.models.registry import find
+from edgesr.models.files import here, sha256_of
+from edgesr.models.registry import ModelSpec, find
 from edgesr.pipeline import Session, convert_all
 from edgesr.planned import Planned, plan
 from edgesr.targets import INTEGER
@@ -42,9 +43,12 @@ def make(grid: Grid, out: Path, listener: Listener) -> Made:
     found: list[Path] = []
     missing: list[tuple[str, str]] = []
     for model in grid.models:
-        requests = planned(grid, model)
-        wanted = [item for item in requests if not _is_there(out / item.request.slug)]
-        found += [out / item.request.slug for item in requests if item not in wanted]
+        requests, weights = planned(grid, model), _weights_here(find(model, grid.scale))
+        wanted = [item for item in requests if not _is_there(out / item.request.slug, weights, grid.limit)]
+        kept = [out / item.request.slug for item in requests if item not in wanted]
+        if kept:
+            listener.say(f"{model}: {len(kept)} of {len(requests)} artifacts are in {out} already.")
+        found += kept
         if wanted:
             done, failed = _convert(grid, model, wanted, out, listener)
             found += done
@@ -74,8 +78,19 @@ def _convert(
     return done, [(row.slug, row.error or "") for row in rows if row.status != "done"]
 
 
-def _is_there(folder: Path) -> bool:
+def _is_there(folder: Path, weights: str | None, limit: Limit | None) -> bool:
+    """Whether the artifact is there, of these weights (None: any), and INT8 within the contract that is asked for."""
     try:
-        return read_manifest(folder).slug == folder.name
+        manifest = read_manifest(folder)
     except EdgesrError:
         return False
+    if manifest.slug != folder.name or weights not in (None, manifest.weights.sha256):
+        return False
+    integer = manifest.request.precision in INTEGER
+    return not integer or limit is None or (manifest.proof is not None and limit.holds(manifest.proof))
+
+
+def _weights_here(spec: ModelSpec) -> str | None:
+    """sha256 of what a conversion would load, None if it had to be downloaded first."""
+    file = here(spec)
+    return None if file is None else sha256_of(file)

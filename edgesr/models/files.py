@@ -44,6 +44,12 @@ def check_given(file: Path) -> None:
         raise WeightsError(f"The weights file {file} {what}. Give a .safetensors or .pth file.")
 
 
+def here(spec: ModelSpec) -> Path | None:
+    """The file that `locate` would take, or None if it had to be downloaded."""
+    local = (_in_folder(folder, spec.weights.file) for folder in _local_folders())
+    return next((found for found in local if found is not None), shipped_file(spec))
+
+
 def where(spec: ModelSpec) -> str:
     """In words, where `load` would take the weights of `spec` from; touches no network."""
     for folder in _local_folders():

@@ -1,6 +1,5 @@
 """What the functions of MIL operations are given, and the limits they keep to."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from edgesr.errors import ArtifactError
 from edgesr.runner.contract import Array
-from edgesr.runner.mil_program import LIMIT_ELEMENTS, Values
+from edgesr.runner.mil_program import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,3 @@ class Arguments:
 
 
 Function = Callable[[Arguments], Values | tuple[Values, ...]]
-
-
-def check_size(shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > LIMIT_ELEMENTS:
-        raise ArtifactError(f"would make a tensor of shape {shape}; at most {LIMIT_ELEMENTS} elements are made")

@@ -12,8 +12,8 @@ import numpy as np
 from edgesr.errors import ArtifactError
 from edgesr.runner import mil_shapes
 from edgesr.runner.contract import Array
-from edgesr.runner.mil_arguments import Arguments, Function, check_size
-from edgesr.runner.mil_program import TYPES, Values
+from edgesr.runner.mil_arguments import Arguments, Function
+from edgesr.runner.mil_program import TYPES, Values, check_size
 from edgesr.runner.mil_windows import (
     Pair,
     Sides,
@@ -251,6 +251,7 @@ def constexpr_affine_dequantize(arguments: Arguments) -> Values:
     """scale * (quantized_data - zero_point), per channel of `axis` or per tensor."""
     x = arguments.tensor("quantized_data")
     scale, zero_point = _affine(arguments, x.ndim)
+    check_size(np.broadcast_shapes(x.shape, scale.shape, zero_point.shape))
     return np.asarray((x.astype(np.float32) - zero_point) * scale)
 
 

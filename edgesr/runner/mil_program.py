@@ -49,6 +49,7 @@ BLOB_HEADER = struct.Struct("<IIQQ")
 """Sentinel, data type, size in bytes, offset of the data."""
 
 LIMIT_ELEMENTS = 1 << 28
+LIMIT_RANK = 16
 """Of one tensor: 1 GiB of float32. An 8x upscaled 1024 px tile has a tenth of it."""
 
 
@@ -272,6 +273,12 @@ def _dtype(number: int, label: str) -> "np.dtype[Any]":
     return TYPES[number]
 
 
+def check_size(shape: tuple[int, ...]) -> None:
+    """Raise ArtifactError for a tensor that no network of this kit makes, before there is one."""
+    if math.prod(shape) > LIMIT_ELEMENTS:
+        raise ArtifactError(f"would make a tensor of shape {shape}; at most {LIMIT_ELEMENTS} elements are made")
+
+
 def _sides(declared: Any, label: str) -> tuple[int, ...]:
     sides = tuple(side.constant.size for side in declared.dimensions if side.WhichOneof("dimension") == "constant")
     if len(sides) != len(declared.dimensions):
@@ -280,6 +287,8 @@ def _sides(declared: Any, label: str) -> tuple[int, ...]:
 
 
 def _check_count(sides: tuple[int, ...] | list[int], label: str) -> tuple[int, ...]:
+    if len(sides) > LIMIT_RANK:
+        raise ArtifactError(f"model.mlmodel: {label} has {len(sides)} dimensions; at most {LIMIT_RANK} are read.")
     if math.prod(sides) > LIMIT_ELEMENTS:
         raise ArtifactError(
             f"model.mlmodel: {label} has {math.prod(sides)} elements; at most {LIMIT_ELEMENTS} are read."

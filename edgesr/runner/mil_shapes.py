@@ -3,8 +3,8 @@
 import numpy as np
 
 from edgesr.errors import ArtifactError
-from edgesr.runner.mil_arguments import Arguments, check_size
-from edgesr.runner.mil_program import Values
+from edgesr.runner.mil_arguments import Arguments
+from edgesr.runner.mil_program import Values, check_size
 
 LIMIT_RANK = 5
 
@@ -76,7 +76,9 @@ def concat(arguments: Arguments) -> Values:
 
 
 def stack(arguments: Arguments) -> Values:
-    return np.stack(arguments.all("values"), axis=arguments.integer("axis", 0))
+    parts = arguments.all("values")
+    check_size((sum(part.size for part in parts),))
+    return np.stack(parts, axis=arguments.integer("axis", 0))
 
 
 def split(arguments: Arguments) -> tuple[Values, ...]:

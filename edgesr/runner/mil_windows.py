@@ -10,6 +10,7 @@ import numpy as np
 
 from edgesr.errors import ArtifactError
 from edgesr.runner.contract import Array
+from edgesr.runner.mil_program import check_size
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
@@ -62,6 +63,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups
     if groups < 1 or channels % groups or outputs % groups or weight.shape[1] * groups != channels:
         raise ArtifactError(f"A convolution of {weight.shape} in {groups} groups does not fit {channels} channels.")
     rows, columns = window.output(x.shape[2], x.shape[3])
+    check_size((len(x), outputs, rows, columns))
     result = np.empty((len(x), outputs, rows, columns), np.float32)
     for image, output in zip(x, result, strict=True):
         padded = _pad(image, window.pads)
@@ -103,6 +105,7 @@ def _pad(x: Array, pads: Sides, value: float = 0.0) -> Array:
         return x
     (top, bottom), (left, right) = pads
     channels, height, width = x.shape
+    check_size((channels, height + top + bottom, width + left + right))
     padded = np.full((channels, height + top + bottom, width + left + right), value, np.float32)
     padded[:, top : top + height, left : left + width] = x
     return padded

@@ -17,6 +17,8 @@ Shape = tuple[int, int, int]
 LIST = -LIST_KEY
 IMAGE_CHANNELS = 3
 CHANNEL_LIMIT = 4096
+ELEMENT_LIMIT = 1 << 29
+"""Of a blob: 2 GiB in float32, more than any tile needs and what 32-bit sizes hold."""
 SIDE_LIMIT = 64
 """Of kernels, strides and paddings."""
 
@@ -55,7 +57,8 @@ def blob_shapes(layers: tuple[Layer, ...], image: str, height: int, width: int) 
             continue
         made = _shapes(layer, tuple(shapes[name] for name in layer.inputs))
         _require(len(made) == len(layer.outputs), layer, f"it makes {len(made)} blobs")
-        _require(all(0 < c <= CHANNEL_LIMIT and min(h, w) > 0 for c, h, w in made), layer, f"its output is {made}")
+        fits = (0 < c <= CHANNEL_LIMIT and min(h, w) > 0 and c * h * w <= ELEMENT_LIMIT for c, h, w in made)
+        _require(all(fits), layer, f"its output is {made}")
         shapes.update(zip(layer.outputs, made, strict=True))
     return shapes
 

@@ -1,0 +1,59 @@
+"""Artifacts of models x targets x precisions x sizes: made once, made anew where they are not what is asked for."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs edgesr[export]")
+pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
+pytest.importorskip("onnxscript", reason="needs edgesr[onnxruntime]")
+
+from edgesr.bench.sweep import Grid, make
+from edgesr.cli import main
+from edgesr.listener import Silent
+from edgesr.verify import Limit
+
+MODEL = "plainusr-t"
+FLOAT = Grid((MODEL,), 4, ("onnxruntime",), ("fp32",), ((48, 64),), None, None, None)
+INTEGER = replace(FLOAT, precisions=("int8",))
+NAME = f"{MODEL}_x4_onnxruntime_fp32_48x64"
+
+
+def made_at(folder: Path) -> int:
+    return (folder / "manifest.json").stat().st_mtime_ns
+
+
+def test_what_is_there_is_not_made_again_unless_it_is_of_other_weights(tmp_path: Path) -> None:
+    made = make(FLOAT, tmp_path, Silent())
+    assert made.artifacts == (tmp_path / NAME,)
+    assert made.missing == ()
+    first = made_at(tmp_path / NAME)
+    assert make(FLOAT, tmp_path, Silent()) == made
+    assert made_at(tmp_path / NAME) == first
+    manifest = json.loads((tmp_path / NAME / "manifest.json").read_text())
+    manifest["weights"]["sha256"] = "0" * 64
+    (tmp_path / NAME / "manifest.json").write_text(json.dumps(manifest))
+    assert make(FLOAT, tmp_path, Silent()) == made
+    assert json.loads((tmp_path / NAME / "manifest.json").read_text())["weights"]["sha256"] != "0" * 64
+
+
+def test_an_artifact_without_the_contract_that_is_asked_for_is_made_again(tmp_path: Path) -> None:
+    """Proven on no more than this machine's pictures; the contract is one that it keeps, then one that it does not."""
+    (folder,) = make(INTEGER, tmp_path, Silent()).artifacts
+    first = made_at(folder)
+    assert make(replace(INTEGER, limit=Limit(3.0, 3.0)), tmp_path, Silent()).missing == ()
+    assert made_at(folder) == first
+    impossible = make(replace(INTEGER, limit=Limit(1e-9, 1e-9)), tmp_path, Silent())
+    assert [name for name, _ in impossible.missing] == [folder.name]
+    assert "allowed" in impossible.missing[0][1]
+
+
+def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = ["-t", "onnxruntime", "-t", "executorch-vulkan", "--size", "48x64", "--profile", "smoke", "--threads", "1"]
+    with pytest.raises(SystemExit):
+        main(["sweep", MODEL, *grid, "-o", str(tmp_path / "runs"), "--json"])
+    printed = capsys.readouterr()
+    assert [row["subject"]["name"] for row in json.loads(printed.out)] == [NAME], printed.err
+    assert "executorch-vulkan" in printed.err
