@@ -165,14 +165,21 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def latest(folder: Path) -> Path:
-    """The last converted artifact in `folder` that runs here. Raises ArtifactError if there is none."""
+    """The last converted artifact in `folder` that runs here; damaged ones are passed over.
+
+    Raises ArtifactError if there is none.
+    """
     whole = (path for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
+    damaged = ""
     for path in sorted(whole, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if read_manifest(path.parent).request.target in RUNTIMES:
-            return path.parent
+        try:
+            if read_manifest(path.parent).request.target in RUNTIMES:
+                return path.parent
+        except ArtifactError as error:
+            damaged = damaged or f" Damaged: {error}"
     raise ArtifactError(
         f"There is no artifact in {folder} that runs here. Make one, for example: edgesr convert bsrn-s --target "
-        "openvino --int8"
+        f"openvino --int8; or name one with -a.{damaged}"
     )
 
 

@@ -135,6 +135,8 @@ class Session:
         """
         self.source.check(request)
         if limit is None or request.precision != "int8":
+            if request.precision in targets.INTEGER and self.source.recipe is None:
+                self._warn_of_generated(quick=True)
             return self._convert(self.source, request, out, None)
         if self.source.recipe is not None:
             if request.target not in RUNTIMES:
@@ -177,6 +179,17 @@ class Session:
             "--precision fp16, or train the network for INT8."
         ) from best
 
+    def _warn_of_generated(self, *, quick: bool = False) -> None:
+        from edgesr.quantization import kept
+
+        if self.images is not None and self.images.generated:
+            shipped = kept.shipped(self.spec, self.loaded.provenance.sha256) if quick else None
+            better = "" if shipped is None else ", or leave --quick out: the package brings a recipe for these weights"
+            self._say_once(
+                "No calibration images given: INT8 ranges are chosen on generated pictures, which are worse than "
+                f"photos. Give low-resolution photos with --calib DIR (DIV2K's official layout is recognised){better}."
+            )
+
     def _say_once(self, text: str) -> None:
         """The same recipe is refused for one target after another."""
         if text not in self._said:
@@ -216,6 +229,7 @@ class Session:
             self._source(None, crops=CROPS_FOR_RECIPES),
             self._calibration_entry(CROPS_FOR_RECIPES),
             use_shipped=use_shipped,
+            before_making=self._warn_of_generated,
             timeout_s=self.timeout_s,
             listener=self.listener,
             efforts=efforts,
@@ -326,12 +340,6 @@ class Session:
             found = calib
         else:
             found = datasets.calibration_images(calib, self.spec.scale)
-        if found.generated:
-            self.listener.say(
-                "No calibration images given: INT8 comes from the recipe that the weights in the package bring, or "
-                "else from generated pictures, which are worse than photos. Give low-resolution photos with --calib "
-                "DIR (DIV2K's official layout is recognised)."
-            )
         judged = {pixels_sha256(image) for images in self.sets for pair in images for image in (pair.low, pair.high)}
         shared = sum(pixels_sha256(image) in judged for image in found.images)
         if shared:

@@ -4,7 +4,7 @@ First the one that is shipped for exactly these weights, then those of growing e
 were made before. Each is made in a process of its own (edgesr.isolation); one that is interrupted goes on next time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,13 @@ class Candidates:
         calibration: Mapping[str, Any],
         *,
         use_shipped: bool,
+        before_making: Callable[[], None],
         timeout_s: float,
         listener: Listener,
         efforts: "Sequence[Settings] | None" = None,
     ) -> None:
         """`source`: the network with its calibration crops; `calibration`: what a recipe says of them. `efforts`: in
-        turn, the usual ones if None."""
+        turn, the usual ones if None. `before_making`: called before each that is not there yet."""
         from edgesr.quantization import kept
         from edgesr.quantization.settings import EFFORTS
 
@@ -56,6 +57,7 @@ class Candidates:
         shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if use_shipped else None
         self._shipped = () if shipped is None else (shipped,)
         self._efforts = EFFORTS if efforts is None else efforts
+        self._before_making = before_making
         self._found: dict[int, Recipe] = {}
 
     def __len__(self) -> int:
@@ -90,6 +92,7 @@ class Candidates:
         if known is not None:
             self._listener.say(f"Quantizing {spec.name}: {name}, made before ({place}).")
             return known
+        self._before_making()
         self._listener.say(f"Quantizing {spec.name}: {name} ...")
         unfinished = kept.unfinished(place)
         job = QuantizeJob(self._source, settings, unfinished)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesr.artifact import Manifest
-from edgesr.errors import EdgesrError, ImageError, UsageError
+from edgesr.errors import EdgesrError, ImageError, Unsupported, UsageError
 from edgesr.images import DEFAULT_MAX_MPX, WRITE_FORMATS, expand_inputs, read_photo, upscale_photo, write_photo
 from edgesr.listener import Listener
 from edgesr.runner import Runner
@@ -17,6 +17,8 @@ from edgesr.tiling import TilePlan, plan_tiles, run_tiled, tile_for_budget
 from edgesr.types import Size
 
 DEFAULT_MEMORY_MB = 1000
+UNWRITTEN = (".heic", ".heif", ".avif", ".jxl", ".gif", ".jp2", ".raw", ".dng", ".psd", ".svg", ".pdf", ".exr")
+"""Image files that people ask for and that this kit does not write: such a name is meant to be a file, not a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,14 @@ def plan_outputs(inputs: Sequence[Path], out: Path | None, scale: int, suffix: s
     if out is None:
         planned = expand_inputs(inputs, suffix, lambda file, relative: _beside(file, relative, scale))
     elif out.suffix.lower() in WRITE_FORMATS and not out.is_dir():
+        if suffix is not None and suffix.lower() != out.suffix.lower():
+            raise UsageError(f"-o {out} and --format {suffix.lstrip('.')} contradict each other. Leave --format out.")
         pairs = expand_inputs(inputs, suffix)
         if len(pairs) > 1:
             raise UsageError(f"{len(pairs)} photos cannot all be written to the file {out}. Name a folder with -o.")
         planned = [(pairs[0][0], out)]
+    elif out.suffix.lower() in UNWRITTEN and not out.is_dir():
+        raise Unsupported(f"Cannot write files like {out.name}. Known: {', '.join(WRITE_FORMATS)}.")
     else:
         planned = expand_inputs(inputs, suffix, lambda file, relative: out / relative)
     sources = {file.resolve() for file, _ in planned}

@@ -163,7 +163,10 @@ def load(path: Path) -> Recipe:
     facts = _facts(path, raw)
     place = numbers_of(path)
     if not isinstance(entry, dict) or entry.get("file") != place.name:
-        raise ArtifactError(f"{path} does not name {place.name} as its numbers. Make it again with: edgesr quantize")
+        raise ArtifactError(
+            f"{path} does not name {place.name} as its numbers. Make it again with: edgesr quantize MODEL -o "
+            f"{path.name}"
+        )
     if not place.is_file():
         raise ArtifactError(f"{place} is missing: a recipe is two files, {path.name} and {place.name}.")
     return Recipe(facts, _tensors(place, entry.get("sha256")))
@@ -176,12 +179,13 @@ def load_for(path: Path, model: str, scale: int, weights_sha256: str) -> Recipe:
     if (facts.model, facts.scale) != (model, scale):
         raise ArtifactError(
             f"{path} is a recipe for {facts.model} x{facts.scale}, not for {model} x{scale}. "
-            f"Make one with: edgesr quantize {model} --scale {scale}"
+            f"Make one with: edgesr quantize {model} --scale {scale} -o RECIPE.json"
         )
     if facts.weights_sha256 != weights_sha256:
         raise ArtifactError(
             f"{path} was made for other weights (sha256 {facts.weights_sha256[:16]}..., here "
-            f"{weights_sha256[:16]}...). Pass those with --weights, or make it again with: edgesr quantize {model}"
+            f"{weights_sha256[:16]}...). Pass those with --weights, or make it again with: edgesr quantize {model} -o "
+            "RECIPE.json"
         )
     return found
 
@@ -231,7 +235,7 @@ def _json(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(
-            f"Cannot read the recipe {path}: {error.strerror}. Make one with: edgesr quantize"
+            f"Cannot read the recipe {path}: {error.strerror}. Make one with: edgesr quantize MODEL -o RECIPE.json"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not valid JSON ({error}).") from error

@@ -57,7 +57,7 @@ def _check_fits(recipe: Recipe, prepared: fx.GraphModule) -> None:
         raise ArtifactError(
             f"The recipe does not fit the network {recipe.facts.model} x{recipe.facts.scale} of this version "
             f"(first difference: {(*odd, 'the order of layers')[0]}). Make it again with: edgesr quantize "
-            f"{recipe.facts.model}"
+            f"{recipe.facts.model} -o RECIPE.json"
         )
 
 

@@ -361,6 +361,23 @@ def test_an_interrupted_bench_goes_on(artifact: Path, tmp_path: Path) -> None:
     assert summarise(found).status == "done"
 
 
+def test_ctrl_c_ends_a_bench_at_once(artifact: Path, tmp_path: Path) -> None:
+    """Whose work is done in threads, which no Ctrl-C reaches."""
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "edgesr.cli", "bench", str(artifact), "--profile", "full", "--size", "48x64"]
+    process = subprocess.Popen([*command, "-o", str(runs)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not any('"opened"' in file.read_text() for file in runs.rglob("*.jsonl")):
+        time.sleep(0.1)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, b"Interrupted" in said) == (130, True), said
+    assert time.monotonic() - begin < 12
+    assert _measuring(artifact) == []
+    assert not any(record.kind in ("closed", "failure", "end") for record in records.read(next(runs.rglob("*.jsonl"))))
+
+
 def _measuring(artifact: Path, within_s: float = 15) -> list[str]:
     """Processes that still run the job of this artifact: none is left when whoever asked was killed."""
     deadline = time.monotonic() + within_s
@@ -379,6 +396,7 @@ def _measuring(artifact: Path, within_s: float = 15) -> list[str]:
         (["--device", "telnet:pi"], 2, "not the address of a device"),
         (["--profile", "slow"], 2, "no profile named 'slow'"),
         (["--threads", "two"], 2, "no list of numbers"),
+        (["--threads", "0"], 2, "no list of numbers"),
         (["--size", "9"], 2, "not HEIGHTxWIDTH"),
         (["--range", "0-255"], 2, "Add --scale"),
         (["--reference", "none"], 2, "Add --data"),

@@ -116,6 +116,24 @@ def test_an_older_bundle_is_replaced_whole(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- what is refused
 
 
+def test_a_project_that_was_worked_on_is_replaced_only_by_force(tmp_path: Path) -> None:
+    place, out = artifact(tmp_path, "tflite"), tmp_path / "project"
+    for _ in range(2):  # what was not touched is replaced
+        bundle([place], "android-studio", out)
+    notes = out / "Notes.kt"
+    notes.write_text("// mine")
+    with pytest.raises(OutputError, match=r"was changed since it was made \(Notes\.kt\).*--force"):
+        bundle([place], "android-studio", out)
+    notes.unlink()
+    (out / "README.md").write_text("mine")
+    (out / "build.gradle.kts").unlink()
+    with pytest.raises(OutputError, match=r"\(README\.md and 1 more\)"):
+        bundle([place], "android-studio", out)
+    assert (out / "README.md").read_text() == "mine"
+    bundle([place], "android-studio", out, force=True)
+    assert (out / "build.gradle.kts").is_file()
+
+
 def test_an_artifact_of_another_platform_is_refused_with_the_target_to_convert_to(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match=r"openvino, which web does not run.*edgesr convert bsrn-s .* --target onnxr"):
         bundle([artifact(tmp_path, "openvino")], "web", tmp_path / "out")

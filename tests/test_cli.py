@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,13 +10,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
+from edgesr.artifact import latest
 from edgesr.cli import cli, main
 from edgesr.datasets import generated_pictures
+from edgesr.errors import ArtifactError
 from edgesr.models.registry import find
 from edgesr.targets import TARGETS
 
@@ -176,6 +180,31 @@ def test_skip_existing_goes_on_where_it_stopped(artifacts: Path, photo: Path) ->
     assert (out / "photo.png").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-o", "x.heic"), "Cannot write files like x.heic"),
+        (("-o", "x.png", "--format", "jpg"), "contradict each other"),
+    ],
+)
+def test_a_name_that_cannot_be_meant_is_refused(
+    artifacts: Path, photo: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+) -> None:
+    artifact = artifacts / "artifacts" / f"{MODEL}_x4_openvino_fp32_dynamic"
+    _, err = run("upscale", photo, *options, "-a", artifact, code=2, capsys=capsys)
+    assert words in err
+
+
+def test_a_damaged_artifact_is_passed_over_where_none_is_named(artifacts: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifacts / "artifacts" / f"{MODEL}_x4_openvino_fp32_dynamic", tmp_path / "whole")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "manifest.json").write_text("{")
+    assert latest(tmp_path) == tmp_path / "whole"
+    shutil.rmtree(tmp_path / "whole")
+    with pytest.raises(ArtifactError, match=r"or name one with -a\. Damaged: .*not valid JSON"):
+        latest(tmp_path)
+
+
 def test_an_input_is_never_overwritten(artifacts: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     artifact = artifacts / "artifacts" / f"{MODEL}_x4_openvino_fp32_dynamic"
     _, err = run("upscale", photo, "-o", photo.parent, "-a", artifact, code=2, capsys=capsys)
@@ -201,8 +230,13 @@ def test_an_input_is_never_overwritten(artifacts: Path, photo: Path, capsys: pyt
         (("quantize", MODEL, "-o", "recipe.json", "--calib", "missing"), 10, "missing is not a folder"),
         (("quantize", MODEL, "-o", "recipe.json", "--max-drop", "0"), 2, "--max-drop"),
         (("convert", MODEL, "-t", "openvino", "--int8", "--recipe", "recipe.json"), 8, "Cannot read the recipe"),
-        (("convert", MODEL, "-t", "openvino", "--recipe", "recipe.json"), 2, "are for INT8"),
-        (("convert", MODEL, "-t", "openvino", "--max-drop", "0.1"), 2, "are for INT8"),
+        (("convert", MODEL, "-t", "openvino", "--recipe", "recipe.json"), 2, "--recipe: for INT8 only"),
+        (("convert", MODEL, "-t", "openvino", "--max-drop", "0.1"), 2, "--max-drop: for INT8 only"),
+        (("convert", MODEL, "-t", "openvino", "--max-worst-drop", "1"), 2, "--max-worst-drop: for INT8 only"),
+        (("convert", MODEL, "-t", "openvino", "--calib", "."), 2, "--calib: for INT8 only"),
+        (("convert", MODEL, "-t", "openvino", "--size", "2x64"), 2, "both sides must be at least 3 px"),
+        (("convert", MODEL, "-t", "openvino", "--scale", "0"), 2, "does not exist at x0"),
+        (("bench", "missing.onnx"), 2, "There is no artifact or model file missing.onnx"),
         (
             ("convert", MODEL, "-t", "openvino", "--int8", "--recipe", "r.json", "--calib", "."),
             2,
@@ -239,7 +273,9 @@ def test_convert_into_a_folder_that_is_a_file(tmp_path: Path, capsys: pytest.Cap
     assert "Cannot write" in err
 
 
-def test_interrupt_leaves_nothing_half_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_nothing_half_made(tmp_path: Path, sent: signal.Signals) -> None:
+    """Ctrl-C, and what `timeout` and `docker stop` send, to the command alone: its children end with it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "edgesr.cli", "convert", "bsrn-s", "-t", "onnxruntime", "-p", "fp32", "-p", "int8"],
         cwd=tmp_path,
@@ -250,10 +286,12 @@ def test_interrupt_leaves_nothing_half_made(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not any((tmp_path / "artifacts").glob(".*.tmp")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, sent)
     _, err = process.communicate(timeout=120)
     # CPython ends with the signal itself if Ctrl-C fell into an exec of source text (an import): 130 to every shell.
     assert process.returncode in (130, -signal.SIGINT), err
+    assert psutil.wait_procs(children, timeout=10)[1] == []
     assert "Traceback" not in err
     assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name.startswith(".")] == []
 

@@ -148,6 +148,23 @@ def test_device_and_scale_are_named_where_there_are_several(tmp_path: Path) -> N
         choice(tmp_path, Wish(200, "ms"), device="test board", scale=3)
 
 
+def test_a_failed_run_of_another_scale_is_in_nobody_s_way(tmp_path: Path) -> None:
+    failed = replace(BEST, name="other_x2_t_fp32", scale=2, ms=(), psnr_db=None, failure="no such artifact")
+    found = choice(tmp_path, Wish(1000, "ms"), BEST, failed)
+    assert found.chosen.summary.subject.name == BEST.name
+    assert [name.split()[0] for name, _ in found.ignored] == [failed.name]
+
+
+def test_a_limit_that_is_kept_to_the_digits_shown_is_kept(tmp_path: Path) -> None:
+    almost = replace(BEST, drop_db=0.0003)
+    assert choice(tmp_path, Wish(1000, "ms", 0.0), almost).chosen.summary.subject.name == BEST.name
+
+
+def test_flags_of_the_choice_are_shown(tmp_path: Path) -> None:
+    found = choice(tmp_path, Wish(1000, "ms"), replace(BEST, ms=(100.0, 130.0)))
+    assert "unstable" in [cell for column in table(found).columns for cell in column.cells]
+
+
 def test_the_command_prints_the_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for made in EVERY:
         write(tmp_path, made)

@@ -11,6 +11,7 @@ from edgesr.bench.quality import Shot
 from edgesr.bench.subject import Item
 from edgesr.bench.summary import Summary
 from edgesr.devices.fleet import Member
+from edgesr.devices.process import resume, stoppable
 from edgesr.errors import ConnectionLost, EdgesrError
 from edgesr.listener import Listener
 
@@ -68,9 +69,12 @@ def measure_all(
 
     A device that does not answer is given up with its first artifact.
     """
-    with ThreadPoolExecutor(max_workers=len(stations)) as pool:
-        done = [pool.submit(_on_one, tasks, plan, station, open_site, runs, listener) for station in stations]
-        return [result for future in done for result in future.result()]
+    try:
+        with ThreadPoolExecutor(max_workers=len(stations)) as pool, stoppable():
+            done = [pool.submit(_on_one, tasks, plan, station, open_site, runs, listener) for station in stations]
+            return [result for future in done for result in future.result()]
+    finally:
+        resume()
 
 
 def _on_one(

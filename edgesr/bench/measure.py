@@ -39,6 +39,7 @@ from edgesr.bench.records import (
 from edgesr.bench.subject import Item
 from edgesr.bench.summary import Summary, drop_db, repeats, summarise
 from edgesr.devices import Device, thermal
+from edgesr.devices.process import pause
 from edgesr.errors import ConnectionLost, DeviceError, EdgesrError, restored
 from edgesr.listener import Listener
 
@@ -328,7 +329,7 @@ class _Run:
             )
             if waited_s > COOL_FOR_S:
                 return waited_s, True
-            time.sleep(POLL_S)
+            pause(POLL_S)
             now = self._thermal().temperature_c
         return round(time.monotonic() - begin, 1), False
 
@@ -344,7 +345,7 @@ class _Run:
                 return step()
             except ConnectionLost as error:
                 self.listener.say(f"{error} Trying again in {wait_s:.0f} s.")
-                time.sleep(wait_s)
+                pause(wait_s)
         return step()
 
 

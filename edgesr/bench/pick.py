@@ -66,9 +66,9 @@ def pick(summaries: Sequence[Summary], device: str | None, wish: Wish, scale: in
 
     Raises UnknownName, UsageError for several devices or scales, DataError if no run says anything, NothingFits.
     """
-    here = _of_scale(_on_device(summaries, device), scale)
+    here = _on_device(summaries, device)
     ignored = [(described(each), reason) for each in here if (reason := _unfit(each, wish))]
-    fit = [each for each in here if _unfit(each, wish) is None]
+    fit = _of_scale([each for each in here if _unfit(each, wish) is None], scale)
     name = here[0].where.name
     if not fit:
         reasons = "; ".join(_grouped(ignored))
@@ -107,8 +107,8 @@ def table(choice: Choice) -> "Table":
         drawn.add_column(name, overflow="fold")
     for name in (choice.wish.unit, "PSNR dB", "drop dB", "MB"):
         drawn.add_column(name, justify="right")
-    drawn.add_column("why not", overflow="fold")
-    drawn.add_row("→", *_cells(choice.chosen), "")
+    drawn.add_column("why not; flags of the choice", overflow="fold")
+    drawn.add_row("→", *_cells(choice.chosen), "; ".join(choice.chosen.summary.flags))
     for other in choice.others:
         drawn.add_row("", *_cells(other.candidate), other.why)
     return drawn
@@ -153,7 +153,7 @@ def _on_device(summaries: Sequence[Summary], device: str | None) -> list[Summary
 
 def _of_scale(summaries: Sequence[Summary], scale: int | None) -> list[Summary]:
     scales = sorted({each.subject.scale for each in summaries})
-    if scale is None:
+    if scale is None or not summaries:
         if len(scales) > 1:
             names = ", ".join(map(str, scales))
             raise UsageError(f"Artifacts of several scales cannot be compared. Name one with --scale: {names}")
@@ -211,7 +211,7 @@ def _miss(candidate: Candidate, wish: Wish) -> str | None:
     if wish.max_drop_db is not None:
         if candidate.drop_y_db is None:
             found.append("its drop against float32 is not known")
-        elif candidate.drop_y_db > wish.max_drop_db:
+        elif round(candidate.drop_y_db - wish.max_drop_db, 3) > 0:
             over_db = candidate.drop_y_db - wish.max_drop_db
             found.append(f"loses {candidate.drop_y_db:.3f} dB, {over_db:.3f} more than allowed")
     return " and ".join(found) or None

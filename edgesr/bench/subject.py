@@ -41,6 +41,10 @@ def read_item(path: Path, size: Size | None, foreign: Foreign | None) -> Item:
         if foreign is not None:
             raise UsageError(f"{path} is an artifact with a manifest. Leave --scale, --range and --layout out.")
         return _artifact(path, size)
+    if not path.exists():
+        raise UsageError(f"There is no artifact or model file {path}. Check the path.")
+    if path.suffix == ".ort":
+        raise UsageError(f"{path} is the mobile form of the model.onnx beside it. Measure its folder, or model.onnx.")
     if foreign is None:
         raise UsageError(f"{path} has no manifest, so say what it is: --scale 4 [--range 0-255] [--layout NHWC].")
     return _foreign(path, size, foreign)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from edgesr.artifact import building
+from edgesr.artifact import building, file_entries
 from edgesr.bundles import android, android_studio, board, ios, web
 from edgesr.bundles.contents import Packed, read_packed
 from edgesr.bundles.options import Options
@@ -22,18 +22,22 @@ DEFAULT_MAX_MB = 500.0
 """Static hosts and app stores take some hundred MB; a mistake (a network of 40 million parameters in five precisions)
 is told before it is uploaded."""
 _BYTES_PER_MB = 1_000_000
+LISTING = "edgesr-files.sha256"
+"""In a project: what was written, as `sha256sum -c` reads it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
     """`targets`: whose artifacts it runs. `prepare` builds the app, which may take a while, and returns what writes
     the bundle: (artifacts, options, listener) to (folder) to nothing. `marker`: a file that every bundle of it has.
-    `options`: names of those that it takes."""
+    `options`: names of those that it takes. `edited`: it is a project for people to work on, so what they did there is
+    not replaced."""
 
     targets: tuple[str, ...]
     prepare: Callable[[Sequence[Packed], Options, Listener], Callable[[Path], None]]
     marker: str
     options: frozenset[str] = frozenset()
+    edited: bool = False
 
 
 _BOARD = frozenset({"offline", "wheels", "python"})
@@ -41,8 +45,8 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
     {
         "web": Platform(web.TARGETS, web.prepare, web.MARKER),
         "android": Platform(android.TARGETS, android.prepare, android.MARKER, frozenset({"keystore", "key_alias"})),
-        "android-studio": Platform(android_studio.TARGETS, android_studio.prepare, android_studio.MARKER),
-        "ios": Platform(ios.TARGETS, ios.prepare, ios.MARKER),
+        "android-studio": Platform(android_studio.TARGETS, android_studio.prepare, android_studio.MARKER, edited=True),
+        "ios": Platform(ios.TARGETS, ios.prepare, ios.MARKER, edited=True),
         **{
             kind.name: Platform(kind.targets, partial(board.prepare, kind), board.marker(kind), _BOARD)
             for kind in (board.RPI, board.JETSON)
@@ -69,9 +73,11 @@ def bundle(
     *,
     options: Options | None = None,
     max_mb: float = DEFAULT_MAX_MB,
+    force: bool = False,
     listener: Listener | None = None,
 ) -> Bundled:
-    """Make `out`, the app of `platform` with `artifacts`; an older bundle there is replaced.
+    """Make `out`, the app of `platform` with `artifacts`; an older bundle there is replaced, a project that was worked
+    on only with `force`.
 
     Raises UnknownName, UsageError (an option of another platform), Unsupported (an artifact that the platform does not
     run, two with one name, more than `max_mb`), ArtifactError (damaged), MissingTool, BundleError (the app cannot be
@@ -84,9 +90,13 @@ def bundle(
     packed = [read_packed(folder, platform, kind.targets) for folder in artifacts]
     _check_names(packed)
     _check_place(out, kind.marker)
+    if kind.edited and not force:
+        _check_unchanged(out)
     write = kind.prepare(packed, options, listener or Silent())
     with building(out) as folder:
         write(folder)
+        if kind.edited:
+            (folder / LISTING).write_text(_listing(folder), encoding="utf-8")
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         if size > max_mb * _BYTES_PER_MB:
@@ -121,4 +131,22 @@ def _check_place(out: Path, marker: str) -> None:
         raise OutputError(
             f"Cannot write {out}: it is not empty and no bundle of this kind ({marker} is missing). Choose another "
             "folder with -o."
+        )
+
+
+def _listing(folder: Path) -> str:
+    return "".join(f"{entry.sha256}  {entry.name}\n" for entry in file_entries(folder) if entry.name != LISTING)
+
+
+def _check_unchanged(out: Path) -> None:
+    """Never replace what people did in a project. Raises OutputError that names a file."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    written = set((out / LISTING).read_text(encoding="utf-8").splitlines()) if (out / LISTING).is_file() else set()
+    changed = [line.partition("  ")[2] for line in written.symmetric_difference(_listing(out).splitlines())]
+    if changed:
+        more = f" and {len(set(changed)) - 1} more" if len(set(changed)) > 1 else ""
+        raise OutputError(
+            f"{out} was changed since it was made ({min(changed)}{more}); replacing it would lose that. Choose another "
+            "folder with -o, or replace it with --force."
         )

@@ -3,8 +3,11 @@
 Nothing heavy is imported before a command runs: `edgesr --help` must start in under 0.3 s.
 """
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -53,7 +56,8 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: runs a command and turns every error into one line and its exit code."""
     try:
-        cli.main(args=arguments, prog_name="edgesr", standalone_mode=False)
+        with _ended_like_ctrl_c():
+            cli.main(args=arguments, prog_name="edgesr", standalone_mode=False)
     except EdgesrError as error:
         _fail(str(error), error.exit_code)
     except click.ClickException as error:
@@ -61,6 +65,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Interrupted. Nothing half-made was left behind; finished files are kept.", INTERRUPTED)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """`timeout`, `docker stop` and a closed terminal end a command as Ctrl-C does: children end, half files go."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores it
+                previous[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _fail(text: str, code: int) -> None:

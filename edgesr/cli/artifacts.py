@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesr.cli.options import DEFAULT_OUT, FILE, FOLDER, as_json, precisions_of, print_rows, sizes_of, stdout
+from edgesr.cli.options import (
+    DEFAULT_OUT,
+    FILE,
+    FOLDER,
+    as_json,
+    is_given,
+    precisions_of,
+    print_rows,
+    sizes_of,
+    stdout,
+)
 from edgesr.errors import UsageError
 from edgesr.types import IOS, PRECISIONS, Io, Size
 
@@ -103,8 +113,19 @@ def convert(
     spec = find(model, scale)
     spec.check_sizes(sizes)
     precisions = precisions_of((*precision, *["fp16"] * fp16, *["int8"] * int8))
-    if "int8" not in precisions and (recipe or quick or max_drop is not None):
-        raise UsageError("--recipe, --quick and --max-drop are for INT8. Add --int8, or leave them out.")
+    for_int8 = [
+        option
+        for option, given in {
+            "--calib": calib is not None and not any(precision in INTEGER for precision in precisions),
+            "--recipe": recipe is not None and "int8" not in precisions,
+            "--quick": quick and "int8" not in precisions,
+            "--max-drop": max_drop is not None and "int8" not in precisions,
+            "--max-worst-drop": is_given("max_worst_drop") and "int8" not in precisions,
+        }.items()
+        if given
+    ]
+    if for_int8:
+        raise UsageError(f"{' and '.join(for_int8)}: for INT8 only. Add --int8, or leave it out.")
     if recipe and calib:
         raise UsageError("A recipe brings its own ranges, so --calib would change nothing. Give --recipe or --calib.")
     if quick and (recipe or max_drop is not None):

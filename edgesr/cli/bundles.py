@@ -25,6 +25,7 @@ from edgesr.cli.options import FILE, FOLDER, as_json
     "--keystore", type=FILE, help="android: sign with this; password in EDGESR_KEYSTORE_PASSWORD. Default: a debug key."
 )
 @click.option("--key-alias", help="android: ... with this key in it.")
+@click.option("--force", is_flag=True, help="android-studio, ios: replace a project that was worked on.")
 @as_json
 def bundle(
     artifacts: tuple[Path, ...],
@@ -36,6 +37,7 @@ def bundle(
     python: str | None,
     keystore: Path | None,
     key_alias: str | None,
+    force: bool,
     json_: bool,
 ) -> None:
     """Make a sample app around ARTIFACTS (folders): a page that runs in any browser, also offline (web), the same page
@@ -51,7 +53,7 @@ def bundle(
 
     options = Options(offline, wheels, python, keystore, key_alias)
     with Terminal() as terminal:
-        made = make(artifacts, platform, out, options=options, max_mb=max_mb, listener=terminal)
+        made = make(artifacts, platform, out, options=options, max_mb=max_mb, force=force, listener=terminal)
     if json_:
         click.echo(json.dumps(asdict(made), indent=1))
     else:

@@ -47,7 +47,8 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str | Non
         found = [number for part in text.split(",") for number in _range(part)]
     except ValueError:
         found = []
-    if not found or min(found) < 0:
+    least = 1 if parameter.name == "threads" else 0
+    if not found or min(found) < least:
         raise UsageError(f"{parameter.opts[0]} {text!r} is no list of numbers, for example 1,2,4 or 0-3.")
     return tuple(found)
 

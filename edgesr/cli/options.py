@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from edgesr.errors import UnknownName, UsageError
 from edgesr.types import PRECISIONS, Precision, Size
@@ -63,3 +64,8 @@ def _console() -> Any:
 
     # A pipe has no width: rich would cut columns at 80.
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+
+
+def is_given(name: str) -> bool:
+    """Whether the option of the parameter `name` stands on the command line, and is no default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -19,8 +19,35 @@ LINE_LIMIT = 400
 FAREWELL_S = 5.0
 """How long a client may take to end after its input was closed: the guard allows a command one second for TERM."""
 
+WAKE_S = 0.5
+"""How often a command that is followed looks whether to stop."""
+
 Event = tuple[str, str | None]
 """("out" or "err", a line or None at the end)."""
+
+
+_stopping = threading.Event()
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Commands that other threads follow end when this block is interrupted: Ctrl-C reaches the main thread alone."""
+    try:
+        yield
+    except BaseException:
+        _stopping.set()
+        raise
+
+
+def resume() -> None:
+    """Let commands run again, once all threads that were to stop have ended."""
+    _stopping.clear()
+
+
+def pause(seconds: float) -> None:
+    """Sleep. Raises KeyboardInterrupt where the work of all threads is to stop."""
+    if _stopping.wait(seconds):
+        raise KeyboardInterrupt
 
 
 @dataclass(slots=True)
@@ -79,10 +106,12 @@ def _follow(
         threading.Thread(target=_read, args=(name, pipe, events), daemon=True).start()
     heard, kept = Heard(False, None, deque(maxlen=LAST_LINES)), list[str]()
     deadline, open_pipes = time.monotonic() + timeout_s, 2
-    beat = _Beat(process)
+    beat, cleaning_up = _Beat(process), _stopping.is_set()
     while open_pipes:
         beat()
-        event = _next(events, min(deadline - time.monotonic(), guard.BEAT_S))
+        event = _next(events, min(deadline - time.monotonic(), WAKE_S))
+        if not cleaning_up:
+            pause(0)
         if event is None:
             if time.monotonic() >= deadline:
                 raise TimedOut(_took_too_long(argv, timeout_s, where), argv, None, "\n".join(heard.tail))

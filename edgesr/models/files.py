@@ -129,7 +129,10 @@ def _check_sha256(path: Path, weights: OfficialWeights) -> None:
 
 def _download(spec: ModelSpec, say: Callable[[str], None]) -> Path:
     weights = spec.weights
-    by_hand = f"Get {weights.file} from {weights.source} and name its folder in EDGESR_WEIGHTS_DIR."
+    by_hand = (
+        f"Get {weights.file} from {weights.source} and pass it with --weights FILE, or name its folder in "
+        "EDGESR_WEIGHTS_DIR."
+    )
     if weights.sha256 is None:
         by_hand = f"Get them from {weights.source} and pass the file with --weights FILE."
     if weights.address is None:
@@ -148,6 +151,13 @@ def _download(spec: ModelSpec, say: Callable[[str], None]) -> Path:
             downloader=pooch.HTTPDownloader(timeout=DOWNLOAD_TIMEOUT_S, stream=False),
         )
     except (OSError, ValueError) as error:  # requests' errors are OSError; a wrong hash is ValueError
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise WeightsError(f"Could not download {weights.address}: {reason}. {by_hand}") from error
+        raise WeightsError(f"Could not download {weights.address}: {_why_not(error)}. {by_hand}") from error
     return Path(file)
+
+
+def _why_not(error: OSError | ValueError) -> str:
+    """In words: what requests says of a connection that cannot be made is the inside of its libraries."""
+    kind = type(error).__name__
+    if kind in ("ConnectionError", "ConnectTimeout", "SSLError", "ProxyError"):
+        return f"no connection to the server ({kind}). Is this machine online?"
+    return (str(error).splitlines() or [kind])[0][:300]

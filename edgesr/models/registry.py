@@ -81,7 +81,11 @@ class ModelSpec:
     def check_sizes(self, sizes: Iterable[Size]) -> None:
         """Raise Unsupported for an input size that an artifact of this network cannot have."""
         for size in sizes:
-            check_size(self.name, size, self.min_side_px, self.multiple_px)
+            check_size(self.name, size, max(self.min_side_px, LEAST_FIXED_PX), self.multiple_px)
+
+
+LEAST_FIXED_PX = 3
+"""Of the side of a fixed input: PSNR leaves out a border as wide as the scale, and of less nothing would be left."""
 
 
 def check_size(name: str, size: Size, min_side_px: int, multiple_px: int) -> None:
