@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ DEFAULT_MAX_MPX = 52.0
 """Largest input that is decoded. Photos of "50 megapixel" phones and cameras fit (8256x6192 is 51.1). More is seldom
 meant: as float32 it is 12 bytes a pixel, and x4 makes 16 pixels of each (52 Mpx become 832 Mpx, 10 GB)."""
 
+UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf")
+"""Of photos that cameras and phones make and that this kit does not read."""
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 WRITE_FORMATS = {
     ".png": "PNG",
@@ -369,9 +372,25 @@ def expand_inputs(
     if not chosen:
         raise ImageError(
             f"No image in {', '.join(map(str, roots)) or 'an empty list of inputs'}. "
-            f"Looked for: {', '.join(READ_SUFFIXES)} (hidden files are skipped)."
+            f"Looked for: {', '.join(READ_SUFFIXES)} (hidden files are skipped). {left_out(roots)}".rstrip()
         )
     return sorted(chosen.values(), key=lambda pair: (pair[1].as_posix(), str(pair[0])))
+
+
+def left_out(paths: Iterable[Path]) -> str:
+    """A sentence on the image files in folders among `paths` that are of kinds that are not read; empty if none."""
+    found = Counter(
+        Path(name).suffix.lower()
+        for path in paths
+        if path.is_dir()
+        for _, names in _visible_files(path)
+        for name in names
+        if Path(name).suffix.lower() in UNREAD_SUFFIXES
+    )
+    if not found:
+        return ""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
+    return f"Left out, since such files are not read: {kinds}. Export them as JPEG or PNG."
 
 
 def _output_suffix(path: Path) -> str:
@@ -385,12 +404,18 @@ def _files_of(path: Path) -> Iterator[tuple[Path, Path]]:
             raise ImageError(f"There is no file or folder {path}. Check the path.")
         yield path, Path(path.name)
         return
-    for folder, folders, files in os.walk(path, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _JUNK_FOLDERS]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in READ_SUFFIXES:
+    for folder, names in _visible_files(path):
+        for name in names:
+            if Path(name).suffix.lower() in READ_SUFFIXES:
                 file = Path(folder, name)
                 yield file, file.relative_to(path)
+
+
+def _visible_files(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders at and below `path` with the names of their files, without what is hidden or thumbnails of others."""
+    for folder, folders, files in os.walk(path, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _JUNK_FOLDERS]
+        yield folder, [name for name in files if not name.startswith(".")]
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -10,15 +10,23 @@ import numpy.typing as npt
 
 from edgesr.artifact import Manifest
 from edgesr.errors import EdgesrError, ImageError, Unsupported, UsageError
-from edgesr.images import DEFAULT_MAX_MPX, WRITE_FORMATS, expand_inputs, read_photo, upscale_photo, write_photo
+from edgesr.images import (
+    DEFAULT_MAX_MPX,
+    UNREAD_SUFFIXES,
+    WRITE_FORMATS,
+    expand_inputs,
+    read_photo,
+    upscale_photo,
+    write_photo,
+)
 from edgesr.listener import Listener
 from edgesr.runner import Runner
 from edgesr.tiling import TilePlan, plan_tiles, run_tiled, tile_for_budget
 from edgesr.types import Size
 
 DEFAULT_MEMORY_MB = 1000
-UNWRITTEN = (".heic", ".heif", ".avif", ".jxl", ".gif", ".jp2", ".raw", ".dng", ".psd", ".svg", ".pdf", ".exr")
-"""Image files that people ask for and that this kit does not write: such a name is meant to be a file, not a folder."""
+UNWRITTEN = (*UNREAD_SUFFIXES, ".gif", ".psd", ".svg", ".pdf", ".exr")
+"""Such a name is meant to be a file, not a folder."""
 
 
 @dataclass(frozen=True, slots=True)

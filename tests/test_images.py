@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from edgesr import images
 from edgesr.errors import ArtifactError, ImageError, OutputError, QualityError, Unsupported, UsageError
-from edgesr.images import Photo, check_output, expand_inputs, read_photo, upscale_photo, write_photo
+from edgesr.images import Photo, check_output, expand_inputs, left_out, read_photo, upscale_photo, write_photo
 from edgesr.metrics import to_uint8
 from edgesr.upscale import plan_outputs
 
@@ -829,6 +829,13 @@ def test_missing_and_empty_inputs_are_errors(tmp_path: Path) -> None:
         expand_inputs([tmp_path])
     with pytest.raises(ImageError, match="empty list"):
         expand_inputs([])
+
+
+def test_photos_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    tree(tmp_path, "a.HEIC", "deep/b.heic", "deep/c.avif", ".hidden/d.heic", "notes.txt")
+    with pytest.raises(ImageError, match=r"Left out, since such files are not read: 1 \.avif, 2 \.heic\. Export"):
+        expand_inputs([tmp_path])
+    assert left_out([tmp_path / "a.HEIC"]) == ""
 
 
 def test_importing_needs_nothing_but_numpy_and_pillow() -> None:

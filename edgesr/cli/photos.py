@@ -42,7 +42,7 @@ def upscale(
     """Upscale photos and folders of photos with a converted network."""
     from edgesr import upscale as work
     from edgesr.artifact import latest, read_manifest
-    from edgesr.images import DEFAULT_MAX_MPX
+    from edgesr.images import DEFAULT_MAX_MPX, left_out
     from edgesr.runner import open_artifact
     from edgesr.terminal import Terminal
 
@@ -53,6 +53,9 @@ def upscale(
     done: list[work.Upscaled] = []
     with Terminal() as terminal:
         terminal.say(f"Upscaling with {folder} (weights: {manifest.weights.kind}).")
+        unread = left_out(inputs)
+        if unread:
+            terminal.say(unread)
         for result in work.upscale_files(planned, open_artifact(folder, threads=threads), manifest, options, terminal):
             done.append(result)
             for line in work.sentences(result):

@@ -23,7 +23,7 @@ def locate(spec: ModelSpec, file: Path | None, say: Callable[[str], None] = prin
     """The file to load for `spec`, and whose weights they are. Downloads only if nothing is found here."""
     if file is not None:
         check_given(file)
-        return file, _kind(spec, file)
+        return file, kind_of(spec, file)
     for folder in _local_folders():
         candidate = _in_folder(folder, spec.weights.file)
         if candidate is not None:
@@ -93,7 +93,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("edgesr")) / "weights"
 
 
-def _kind(spec: ModelSpec, file: Path) -> Kind:
+def kind_of(spec: ModelSpec, file: Path) -> Kind:
     """Whose weights a file given by name holds: known ones are recognised by their bytes."""
     found, shipped = sha256_of(file), shipped_file(spec)
     if found == spec.weights.sha256:

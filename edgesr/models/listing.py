@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesr.extras import require
-from edgesr.models.files import card_of, where
+from edgesr.models.files import card_of, kind_of, where
 from edgesr.models.registry import SPECS, ModelSpec
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def rows_of_file(path: Path) -> list[dict[str, Any]]:
     require("torch", "export")
     from edgesr.models.weights import identified
 
-    return [{**_row(spec), "form": form, "weights": f"user, {path}"} for spec, form in identified(path)]
+    return [
+        {**_row(spec), "form": form, "weights": f"{kind_of(spec, path)}, {path}"} for spec, form in identified(path)
+    ]
 
 
 def _row(spec: ModelSpec) -> dict[str, Any]:
@@ -50,9 +52,12 @@ def table(found: Sequence[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
-    drawn.caption = "GMAC: for a 1280x720 output. dB: luma PSNR on Set5 of the official weights."
+    drawn.caption = (
+        "GMAC: for a 1280x720 output. Luma PSNR on Set5 in dB: of the official weights as published and as measured "
+        "here; trained: of the weights in this package."
+    )
     drawn.add_column("model")
-    for name in ("scale", "params", "GMAC", "halo", "published", "measured"):
+    for name in ("scale", "params", "GMAC", "halo", "published", "measured", "trained"):
         drawn.add_column(name, justify="right")
     drawn.add_column("licence")
     drawn.add_column("weights", overflow="fold")
@@ -65,6 +70,7 @@ def table(found: Sequence[dict[str, Any]]) -> "Table":
             f"{row['halo_px']} px",
             _decibels(row["published_psnr_db"]),
             _decibels(row["measured_psnr_db"]),
+            _decibels(row["edgesr_trained_psnr_db"]),
             row["licence"],
             row["weights"],
         )
