@@ -201,6 +201,15 @@ def test_set_up_here_runs_offline_and_again_does_nothing(device: Device, tmp_pat
     with pytest.raises(UnknownName, match="ncnn"):
         done.argv("openvino")
     assert (done.runtime_of("ncnn"), done.runtime_of("tflite")) == ("ncnn", None)
+    # Another interpreter, here the same one by another name: nothing of the one before is taken for it.
+    other = tmp_path / "other-python"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    stamp = Path(done.folder) / "setup.json"
+    stamp.write_text(stamp.read_text().replace(json.dumps(done.python), json.dumps("/usr/bin/python3.99")))
+    said.clear()
+    assert set_up(device, Wanted(("ncnn",), "some/folder", str(other)), said.append).python == done.python
+    assert "Verifying on local ..." in said
     # An interrupted setup has no stamp: what is there is used again.
     (Path(done.folder) / "setup.json").unlink()
     said.clear()

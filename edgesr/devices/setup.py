@@ -50,6 +50,10 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
 """What `--runtime` takes. ExecuTorch's Python runtime brings torch along and is not among them."""
 
 
+DEFAULT_PYTHON = "python3"
+"""Whichever the device finds by that name; what was set up with another one before stays with that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installed:
     """What stands on a device. `folder`: its full path there; `paths`: runtime -> entries of PYTHONPATH;
@@ -82,7 +86,7 @@ class Wanted:
 
     runtimes: tuple[str, ...]
     folder: str
-    python: str = "python3"
+    python: str = DEFAULT_PYTHON
     wheels: Path | None = None
 
 
@@ -99,13 +103,18 @@ def set_up(device: Device, wanted: Wanted, say: Callable[[str], object]) -> Inst
     remote_path(wanted.folder)
     bundle, before = runner_bundle(), installed(device, wanted.folder)
     asked = {name: (*RUNTIMES[name].requirements, *bundle.requirements) for name in wanted.runtimes}
-    if before is not None and _is_there(before, bundle, asked):
+    named = None if wanted.python == DEFAULT_PYTHON else _with_python(device, wanted.python)
+    same_python = before is not None and (named is None or usable_python(named).executable == before.python)
+    if before is not None and same_python and _is_there(before, bundle, asked):
         say(f"{device.address}: {', '.join(asked)} stand in {wanted.folder} already.")
         return before
-    facts = device.facts() if wanted.python == "python3" else _with_python(device, wanted.python)
+    facts = named or device.facts()
     python = usable_python(facts)
     with tempfile.TemporaryDirectory(prefix="edgesr-wheels-") as name:
         names = _bring(device, wanted, facts, python, bundle, asked, Path(name), say)
+    others = set() if before is None or before.python == python.executable else before.paths.keys() - asked.keys()
+    if others:
+        say(f"{', '.join(sorted(others))}: set up for another Python, so left aside. Set up again with this one.")
     say(f"Verifying on {device.address} ...")
     return _finish(device, wanted, python, bundle, asked, names, before)
 
@@ -252,8 +261,9 @@ def _finish(
     paths = {runtime: tuple(f"{place}/wheels/{name}" for name in row) for runtime, row in names.items()}
     made = Installed(place, python.executable, bundle.digest, paths, dict(asked), {})
     versions = {runtime: _version(device, made, runtime) for runtime in paths}
-    # Runtimes of an earlier setup stay, if they were made with the same runner.
-    old = before if before is not None and before.runner == bundle.digest else None
+    # Runtimes of an earlier setup stay, if they were made with the same runner and for the same Python.
+    same = before is not None and (before.runner, before.python) == (bundle.digest, python.executable)
+    old = before if same else None
     whole = Installed(
         folder=place,
         python=python.executable,
