@@ -302,6 +302,69 @@ def test_after_the_first_load_it_works_without_a_server(
     assert np.abs(levels(saved(page, tmp_path)) - expected).max() <= 1
 
 
+def test_notices_open_beside_the_photo_and_other_pages_of_the_host_stay_its_own(
+    context: Any, www: Path, photos: Path
+) -> None:
+    (www / "other.html").write_text("<p>another page of the host</p>")
+    with served(www, isolated=False) as address:
+        page = opened(context, address)
+        page.wait_for_selector("#offline-chip:visible")
+        other = context.new_page()
+        other.goto(f"{address}other.html")
+        assert other.inner_text("body") == "another page of the host"
+    context.set_offline(True)
+    take(page, photos / "cat.png")
+    page.click("#about summary")
+    with context.expect_page() as notice:
+        page.click("#about a")
+    notice.value.wait_for_load_state()
+    assert notice.value.inner_text("body").split() == (www / "NOTICE.txt").read_text("utf-8-sig").split()
+    assert page.inner_text("#photo-name") == "cat.png"
+
+
+def test_a_forced_reload_which_passes_the_service_worker_by_gets_threads_again(built: Built, context: Any) -> None:
+    with served(built.www, isolated=False) as address:
+        opened(context, address).close()
+        page = opened(context, address)
+        page.evaluate("document.body.dataset.state = 'before'")
+        context.new_cdp_session(page).send("Page.reload", {"ignoreCache": True})
+        page.wait_for_selector("body[data-state=empty]")
+        assert page.evaluate("crossOriginIsolated")
+
+
+def test_a_page_that_never_gets_the_service_worker_starts_with_one_thread(built: Built, context: Any) -> None:
+    with served(built.www, isolated=False) as address:
+        opened(context, address).close()
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.setBypassServiceWorker", {"bypass": True})
+        page.goto(address)
+        page.wait_for_selector("body[data-state=empty]")
+        assert "One thread only" in page.inner_text("#engine-note")
+
+
+def test_where_site_data_is_blocked_one_thread_computes(built: Built, context: Any, photos: Path) -> None:
+    context.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('', 'SecurityError'); }});"
+    )
+    with served(built.www, isolated=False) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        assert run(page)["threads"] == "1"
+
+
+def test_an_engine_that_cannot_be_kept_is_still_served(built: Built, context: Any) -> None:
+    with served(built.www, isolated=False) as address:
+        page = opened(context, address)
+        page.wait_for_selector("#offline-chip:visible")
+        full = {"origin": address.rstrip("/"), "quotaSize": 1}
+        context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", full)
+        size = "fetch('runtime/ort-wasm-simd-threaded.asyncify.wasm').then(r => r.blob()).then(b => b.size)"
+        file = built.www / "runtime" / "ort-wasm-simd-threaded.asyncify.wasm"
+        assert page.evaluate(size) == file.stat().st_size
+
+
 def test_nothing_but_the_bundle_is_ever_asked_for(built: Built, context: Any, photos: Path) -> None:
     asked = []
     with served(built.www) as address:
