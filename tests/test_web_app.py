@@ -235,6 +235,28 @@ def test_orientation_grey_and_transparency_are_as_in_python(
                 assert (found[..., 0] == found[..., 1]).all()
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_every_orientation_is_turned_upright_as_in_python(
+    built: Built, context: Any, photos: Path, tmp_path: Path, kind: str
+) -> None:
+    artifact = built.artifacts["onnx int8"]
+    exif = Image.Exif()
+    with served(built.www) as address, Image.open(photos / "cat.png") as cat:
+        page = opened(context, address)
+        for orientation in range(1, 9):
+            exif[0x0112] = orientation
+            photo = tmp_path / f"turned{orientation}.{kind}"
+            cat.save(photo, exif=exif, **({"lossless": True} if kind == "webp" else {"quality": 95}))
+            take(page, photo)
+            run(page)
+            file = saved(page, tmp_path)
+            found, expected = levels(file), by_python(artifact, photo)
+            assert found.shape == expected.shape, orientation
+            assert np.abs(found - expected).max() <= 1.5, orientation
+            with Image.open(file) as image:
+                assert image.getexif()[0x0112] == 1
+
+
 def test_saved_files_keep_exif_only_if_wanted_and_name_what_made_them(
     built: Built, context: Any, photos: Path, tmp_path: Path
 ) -> None:
