@@ -16,8 +16,9 @@ import pytest
 from browser import SOFTWARE_GPU, chromium, driver, program, served
 from PIL import Image
 
-from edgesr.artifact import read_manifest
+from edgesr.artifact import file_sha256, read_manifest
 from edgesr.bench.records import Opened, Samples, Start, read
+from edgesr.bench.subject import read_item
 from edgesr.bundles import bundle
 from edgesr.images import read_photo, upscale_photo
 from edgesr.pipeline import Session, convert_all
@@ -267,7 +268,8 @@ def test_saved_files_keep_exif_only_if_wanted_and_name_what_made_them(
         with Image.open(saved(page, tmp_path)) as png:
             assert png.getexif()[0x010F] == "maker"
             assert png.getexif()[0x0112] == 1
-            assert f"{MODEL}_x4_onnxruntime_int8" in png.info["Comment"]
+            identity = read_item(built.artifacts["onnx int8"], None, None).subject.sha256
+            assert f"{MODEL}_x4_onnxruntime_int8_dynamic, sha256 {identity}, onnxruntime-web" in png.info["Comment"]
         with Image.open(saved(page, tmp_path, "jpeg")) as jpeg:
             assert (jpeg.format, jpeg.size) == ("JPEG", (72 * 4, 96 * 4))
             assert jpeg.getexif()[0x010F] == "maker"
@@ -445,6 +447,20 @@ def test_twelve_megapixels_can_be_cancelled_and_the_page_never_freezes(
         run(page)
 
 
+def test_cancel_while_the_engine_loads_is_kept(built: Built, context: Any, photos: Path) -> None:
+    with served(built.www) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        choose(page, threads=1)
+        run(page)  # its files are in the browser's cache now, so that loading is short
+        choose(page, threads=2)
+        page.evaluate("for (const id of ['run', 'cancel']) document.getElementById(id).click()")
+        page.wait_for_selector("body[data-state=ready], body[data-state=done]")
+        assert page.get_attribute("body", "data-state") == "ready"
+        assert page.locator("#alert:visible").count() == 0
+        run(page)
+
+
 def test_a_benchmark_exports_records_that_the_kit_reads(
     built: Built, context: Any, photos: Path, tmp_path: Path
 ) -> None:
@@ -513,6 +529,33 @@ def www(built: Built, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built.www, tmp_path / "www"))
 
 
+def test_a_photo_too_large_for_another_scale_is_refused_before_it_is_enlarged(
+    browser: Any, www: Path, photos: Path
+) -> None:
+    file = next(www.glob("models/*int8*/manifest.json"))
+    file.write_text(file.read_text().replace('"scale": 4', '"scale": 2'))
+    facts = json.loads((www / "bundle.json").read_text())
+    for entry in facts["models"]:
+        entry["manifest_sha256"] = file_sha256(www / entry["path"] / "manifest.json")
+    (www / "bundle.json").write_text(json.dumps(facts))
+    context = browser.new_context(service_workers="block")
+    # A quarter of it has room for 96x72 pixels twice as large, not four times.
+    context.add_init_script("Object.defineProperty(navigator, 'deviceMemory', {value: 1e-3});")
+    with served(www) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        page.select_option("#model", label="plainusr-t ×4, ONNX")
+        page.wait_for_selector("#alert:visible")
+        for _ in ("chosen", "enlarged"):
+            assert page.get_attribute("#alert", "data-kind") == "too-large"
+            assert "96x72 is 0.0 megapixels" in page.inner_text("#alert")
+            assert page.get_attribute("body", "data-state") == "ready"
+            page.click("#run")
+        page.select_option("#model", label="plainusr-t ×2, ONNX")
+        assert page.locator("#alert:visible").count() == 0
+    context.close()
+
+
 @pytest.mark.parametrize("spoil", ["change", "shorten"])
 def test_a_changed_model_is_not_run(browser: Any, www: Path, photos: Path, spoil: str) -> None:
     file = next(www.glob("models/*int8*/model.onnx"))
@@ -540,6 +583,23 @@ def test_a_changed_manifest_stops_the_page_with_a_sentence(browser: Any, www: Pa
         page.goto(address)
         page.wait_for_selector("body[data-state=broken]")
         assert "manifest.json was changed after the bundle was made" in page.inner_text("#alert")
+    context.close()
+
+
+def test_what_reads_photos_says_so_when_its_files_are_missing_and_is_started_again(
+    browser: Any, www: Path, photos: Path
+) -> None:
+    script = www / "app" / "photo_worker.js"
+    script.rename(www / "elsewhere.js")
+    context = browser.new_context(service_workers="block")
+    with served(www) as address:
+        page = opened(context, address)
+        page.set_input_files("#file", photos / "cat.png")
+        page.wait_for_selector("#alert:visible")
+        assert "its files cannot be loaded" in page.inner_text("#alert")
+        assert page.get_attribute("body", "data-state") == "empty"
+        (www / "elsewhere.js").rename(script)
+        take(page, photos / "cat.png")
     context.close()
 
 

@@ -31,6 +31,17 @@ export function isTransparent(rgba: Uint8ClampedArray): boolean {
   return false;
 }
 
+/** Throws AppError of kind "too-large" for a photo of more than `mostPx` pixels. */
+export function checkSize({ width, height }: { readonly width: number; readonly height: number }, mostPx: number): void {
+  if (width * height <= mostPx) return;
+  const megapixels = (px: number) => (px / 1e6).toFixed(px < 1e7 ? 1 : 0);
+  throw new AppError(
+    "too-large",
+    `This photo is too large: ${width}x${height} is ${megapixels(width * height)} megapixels, and this device can enlarge ` +
+      `at most ${megapixels(mostPx)} here. Crop it or make it smaller first.`,
+  );
+}
+
 /** The numbers of one tile at the network's input, (1, 3, h, w) or (1, h, w, 3) as `spec` says. */
 export function tileInput(photo: Photo, plan: TilePlan, box: Box, spec: TensorSpec, source: Source): Numbers {
   const [height, width] = plan.tileHw;

@@ -1,7 +1,9 @@
 /** The page: what is chosen, what runs, what is shown. */
 
 import { AppError, explained } from "../core/errors";
-import type { Photo } from "../core/pixels";
+import { filesToOpen, type FileEntry } from "../core/manifest";
+import { checkSize, type Photo } from "../core/pixels";
+import { artifactSha256 } from "../core/records";
 import { duration, median, percentile } from "../core/statistics";
 import { planImage } from "../core/tiling";
 import type { Engine, EngineFacts } from "../workers/protocol";
@@ -120,7 +122,14 @@ class Page {
       this.engine = isGpuWorthIt ? "gpu" : "cpu";
     }
     this.describe();
-    if (this.chosen !== null) this.showPhoto(this.chosen);
+    if (this.chosen === null) return;
+    this.showPhoto(this.chosen);
+    try {
+      this.alert(null);
+      checkSize(this.chosen.photo, this.mostPx());
+    } catch (thrown) {
+      this.report(thrown);
+    }
   }
 
   private offerEngines(): void {
@@ -174,9 +183,9 @@ class Page {
   private describeModel(): void {
     const { manifest } = this.model;
     const facts: [string, string][] = [
-      ["Model", manifest.slug],
+      ["Model", `${manifest.slug}, sha256 ${artifactSha256(manifest).slice(0, 12)}…`],
       ["Weights", `${manifest.weights.kind}: ${manifest.weights.file}, sha256 ${manifest.weights.sha256.slice(0, 12)}…`],
-      ["File", `${manifest.main}, ${((manifest.files.find((file) => file.name === manifest.main)?.bytes ?? 0) / 1000).toFixed(0)} KB, sha256 ${manifest.files[0]?.sha256.slice(0, 12)}…, checked before each use`],
+      ["File", `${filesToOpen(manifest).map(fileWords).join("; ")}; checked before each use`],
       ["Made by", `edgesr ${this.bundle.edgesr}`],
       ["Private", "Photos are worked on in this page and sent nowhere."],
     ];
@@ -216,14 +225,20 @@ class Page {
     this.alert(null);
     const before = this.chosen;
     this.state("decoding");
-    const mostPx = Math.floor(mostResultBytes() / 4 / this.model.manifest.scale ** 2);
-    const reply = await this.photos.ask({ kind: "decode", file, mostPx });
-    if (reply.kind === "decoded") {
+    try {
+      const reply = await this.photos.ask({ kind: "decode", file, mostPx: this.mostPx() });
+      if (reply.kind === "failed") throw new AppError(reply.error, reply.message);
+      if (reply.kind !== "decoded") throw new Error(`unexpected answer ${reply.kind}`);
       this.showPhoto({ photo: reply.photo, name: file.name, exif: reply.exif });
-      return;
+    } catch (thrown) {
+      this.report(thrown);
+      this.state(before === null ? "empty" : this.result === null ? "ready" : "done");
     }
-    if (reply.kind === "failed") this.alert(new AppError(reply.error, reply.message));
-    this.state(before === null ? "empty" : this.result === null ? "ready" : "done");
+  }
+
+  /** Of the photo, so that its result fits the device. */
+  private mostPx(): number {
+    return Math.floor(mostResultBytes() / 4 / this.model.manifest.scale ** 2);
   }
 
   private showPhoto(chosen: Chosen): void {
@@ -277,6 +292,7 @@ class Page {
     this.progress(0, "Loading the engine …");
     this.state("running");
     try {
+      checkSize(chosen.photo, this.mostPx());
       const { client, facts } = await this.opened();
       const tilePx = select("tile").value === "auto" ? null : Number(select("tile").value);
       const { photo } = chosen;
@@ -418,6 +434,10 @@ class Page {
 function family(manifest: Model["manifest"]): string {
   const runtime = manifest.target === "tflite" ? "LiteRT" : "ONNX";
   return `${manifest.model} ×${manifest.scale}, ${runtime}`;
+}
+
+function fileWords({ name, bytes, sha256 }: FileEntry): string {
+  return `${name}, ${(bytes / 1000).toFixed(0)} KB, sha256 ${sha256.slice(0, 12)}…`;
 }
 
 function row(name: string, text: string): HTMLElement {
