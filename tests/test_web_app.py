@@ -447,20 +447,6 @@ def test_twelve_megapixels_can_be_cancelled_and_the_page_never_freezes(
         run(page)
 
 
-def test_cancel_while_the_engine_loads_is_kept(built: Built, context: Any, photos: Path) -> None:
-    with served(built.www) as address:
-        page = opened(context, address)
-        take(page, photos / "cat.png")
-        choose(page, threads=1)
-        run(page)  # its files are in the browser's cache now, so that loading is short
-        choose(page, threads=2)
-        page.evaluate("for (const id of ['run', 'cancel']) document.getElementById(id).click()")
-        page.wait_for_selector("body[data-state=ready], body[data-state=done]")
-        assert page.get_attribute("body", "data-state") == "ready"
-        assert page.locator("#alert:visible").count() == 0
-        run(page)
-
-
 def test_a_benchmark_exports_records_that_the_kit_reads(
     built: Built, context: Any, photos: Path, tmp_path: Path
 ) -> None:
