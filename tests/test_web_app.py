@@ -215,6 +215,7 @@ def test_without_a_gpu_it_cannot_be_chosen(built: Built, context: Any) -> None:
     with served(built.www) as address:
         page = opened(context, address)
         assert page.locator("[data-engine=gpu]").is_disabled()
+        assert "this browser offers no WebGPU" in page.inner_text("#engine-note")
 
 
 def test_orientation_grey_and_transparency_are_as_in_python(
@@ -445,6 +446,60 @@ def test_twelve_megapixels_can_be_cancelled_and_the_page_never_freezes(
         # ... and goes on to work
         take(page, photos / "cat.png")
         run(page)
+
+
+def focused(page: Any) -> str:
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+
+
+def test_the_keyboard_never_loses_its_place(built: Built, context: Any, photos: Path, tmp_path: Path) -> None:
+    with Image.open(photos / "cat.png") as cat:
+        cat.resize((960, 720)).save(tmp_path / "long.png")
+    with served(built.www) as address:
+        page = opened(context, address)
+        page.focus("#choose")
+        take(page, photos / "cat.png")
+        assert focused(page) == "run"
+        page.focus("#precision button:text-is('FP32')")
+        page.keyboard.press("Enter")
+        assert focused(page) == "FP32"
+        assert page.get_attribute("#precision button:text-is('FP32')", "aria-pressed") == "true"
+        page.focus("#run")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-state=done]")
+        assert focused(page) == "run"
+        take(page, tmp_path / "long.png")
+        page.focus("#run")
+        page.keyboard.press("Enter")
+        page.locator("#progress-text").filter(has_text="tiles").wait_for()
+        assert focused(page) == "cancel"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-state=ready]")
+        assert focused(page) == "run"
+
+
+def test_screen_readers_hear_of_start_and_end_and_can_ask_how_far_it_is(
+    built: Built, context: Any, photos: Path
+) -> None:
+    with served(built.www) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        page.evaluate(
+            "window.spoken = []; new MutationObserver(() => spoken.push(document.querySelector('#spoken').textContent))"
+            ".observe(document.querySelector('#spoken'), {childList: true});"
+        )
+        run(page)
+        start, end = page.evaluate("spoken")
+        assert start == "Enlarging the photo …"
+        assert end.startswith("Enlarged to 384×288 in ")
+        assert page.get_by_role("img", name="The enlarged photo").count() == 1
+        assert page.get_attribute("#bar", "aria-valuenow") == "100"
+        slider = page.get_by_role("slider", name="Before and after")
+        slider.focus()
+        page.keyboard.press("Home")
+        assert slider.get_attribute("aria-valuetext") == "0 % before, 100 % after"
+        ring = "getComputedStyle(document.querySelector('#divider span')).outlineStyle"
+        assert page.evaluate(ring) == "solid"
 
 
 def test_a_benchmark_exports_records_that_the_kit_reads(
