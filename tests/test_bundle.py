@@ -72,6 +72,7 @@ def test_only_what_the_artifacts_need_is_copied_and_kept_offline(tmp_path: Path)
     assert kept["later"] == ["runtime/ort.gpu.wasm"]
     assert "runtime/ort.wasm" in kept["files"]
     assert any(name.endswith("model.onnx") for name in kept["files"])
+    assert "NOTICE.txt" in kept["files"]
     assert not any(name.endswith(("model.ort", "sw.js")) for name in kept["files"])
     assert all(f"www/{name}" in onnx for name in (*kept["files"], *kept["later"]))
 

@@ -16,8 +16,9 @@ import pytest
 from browser import SOFTWARE_GPU, chromium, driver, program, served
 from PIL import Image
 
-from edgesr.artifact import read_manifest
+from edgesr.artifact import file_sha256, read_manifest
 from edgesr.bench.records import Opened, Samples, Start, read
+from edgesr.bench.subject import read_item
 from edgesr.bundles import bundle
 from edgesr.images import read_photo, upscale_photo
 from edgesr.pipeline import Session, convert_all
@@ -214,6 +215,7 @@ def test_without_a_gpu_it_cannot_be_chosen(built: Built, context: Any) -> None:
     with served(built.www) as address:
         page = opened(context, address)
         assert page.locator("[data-engine=gpu]").is_disabled()
+        assert "this browser offers no WebGPU" in page.inner_text("#engine-note")
 
 
 def test_orientation_grey_and_transparency_are_as_in_python(
@@ -235,6 +237,28 @@ def test_orientation_grey_and_transparency_are_as_in_python(
                 assert (found[..., 0] == found[..., 1]).all()
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_every_orientation_is_turned_upright_as_in_python(
+    built: Built, context: Any, photos: Path, tmp_path: Path, kind: str
+) -> None:
+    artifact = built.artifacts["onnx int8"]
+    exif = Image.Exif()
+    with served(built.www) as address, Image.open(photos / "cat.png") as cat:
+        page = opened(context, address)
+        for orientation in range(1, 9):
+            exif[0x0112] = orientation
+            photo = tmp_path / f"turned{orientation}.{kind}"
+            cat.save(photo, exif=exif, **({"lossless": True} if kind == "webp" else {"quality": 95}))
+            take(page, photo)
+            run(page)
+            file = saved(page, tmp_path)
+            found, expected = levels(file), by_python(artifact, photo)
+            assert found.shape == expected.shape, orientation
+            assert np.abs(found - expected).max() <= 1.5, orientation
+            with Image.open(file) as image:
+                assert image.getexif()[0x0112] == 1
+
+
 def test_saved_files_keep_exif_only_if_wanted_and_name_what_made_them(
     built: Built, context: Any, photos: Path, tmp_path: Path
 ) -> None:
@@ -245,7 +269,8 @@ def test_saved_files_keep_exif_only_if_wanted_and_name_what_made_them(
         with Image.open(saved(page, tmp_path)) as png:
             assert png.getexif()[0x010F] == "maker"
             assert png.getexif()[0x0112] == 1
-            assert f"{MODEL}_x4_onnxruntime_int8" in png.info["Comment"]
+            identity = read_item(built.artifacts["onnx int8"], None, None).subject.sha256
+            assert f"{MODEL}_x4_onnxruntime_int8_dynamic, sha256 {identity}, onnxruntime-web" in png.info["Comment"]
         with Image.open(saved(page, tmp_path, "jpeg")) as jpeg:
             assert (jpeg.format, jpeg.size) == ("JPEG", (72 * 4, 96 * 4))
             assert jpeg.getexif()[0x010F] == "maker"
@@ -300,6 +325,69 @@ def test_after_the_first_load_it_works_without_a_server(
     assert run(page)["threads"] == "2"
     expected = by_python(built.artifacts["onnx fp32"], photos / "cat.png")
     assert np.abs(levels(saved(page, tmp_path)) - expected).max() <= 1
+
+
+def test_notices_open_beside_the_photo_and_other_pages_of_the_host_stay_its_own(
+    context: Any, www: Path, photos: Path
+) -> None:
+    (www / "other.html").write_text("<p>another page of the host</p>")
+    with served(www, isolated=False) as address:
+        page = opened(context, address)
+        page.wait_for_selector("#offline-chip:visible")
+        other = context.new_page()
+        other.goto(f"{address}other.html")
+        assert other.inner_text("body") == "another page of the host"
+    context.set_offline(True)
+    take(page, photos / "cat.png")
+    page.click("#about summary")
+    with context.expect_page() as notice:
+        page.click("#about a")
+    notice.value.wait_for_load_state()
+    assert notice.value.inner_text("body").split() == (www / "NOTICE.txt").read_text("utf-8-sig").split()
+    assert page.inner_text("#photo-name") == "cat.png"
+
+
+def test_a_forced_reload_which_passes_the_service_worker_by_gets_threads_again(built: Built, context: Any) -> None:
+    with served(built.www, isolated=False) as address:
+        opened(context, address).close()
+        page = opened(context, address)
+        page.evaluate("document.body.dataset.state = 'before'")
+        context.new_cdp_session(page).send("Page.reload", {"ignoreCache": True})
+        page.wait_for_selector("body[data-state=empty]")
+        assert page.evaluate("crossOriginIsolated")
+
+
+def test_a_page_that_never_gets_the_service_worker_starts_with_one_thread(built: Built, context: Any) -> None:
+    with served(built.www, isolated=False) as address:
+        opened(context, address).close()
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.setBypassServiceWorker", {"bypass": True})
+        page.goto(address)
+        page.wait_for_selector("body[data-state=empty]")
+        assert "One thread only" in page.inner_text("#engine-note")
+
+
+def test_where_site_data_is_blocked_one_thread_computes(built: Built, context: Any, photos: Path) -> None:
+    context.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('', 'SecurityError'); }});"
+    )
+    with served(built.www, isolated=False) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        assert run(page)["threads"] == "1"
+
+
+def test_an_engine_that_cannot_be_kept_is_still_served(built: Built, context: Any) -> None:
+    with served(built.www, isolated=False) as address:
+        page = opened(context, address)
+        page.wait_for_selector("#offline-chip:visible")
+        full = {"origin": address.rstrip("/"), "quotaSize": 1}
+        context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", full)
+        size = "fetch('runtime/ort-wasm-simd-threaded.asyncify.wasm').then(r => r.blob()).then(b => b.size)"
+        file = built.www / "runtime" / "ort-wasm-simd-threaded.asyncify.wasm"
+        assert page.evaluate(size) == file.stat().st_size
 
 
 def test_nothing_but_the_bundle_is_ever_asked_for(built: Built, context: Any, photos: Path) -> None:
@@ -358,6 +446,60 @@ def test_twelve_megapixels_can_be_cancelled_and_the_page_never_freezes(
         # ... and goes on to work
         take(page, photos / "cat.png")
         run(page)
+
+
+def focused(page: Any) -> str:
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+
+
+def test_the_keyboard_never_loses_its_place(built: Built, context: Any, photos: Path, tmp_path: Path) -> None:
+    with Image.open(photos / "cat.png") as cat:
+        cat.resize((960, 720)).save(tmp_path / "long.png")
+    with served(built.www) as address:
+        page = opened(context, address)
+        page.focus("#choose")
+        take(page, photos / "cat.png")
+        assert focused(page) == "run"
+        page.focus("#precision button:text-is('FP32')")
+        page.keyboard.press("Enter")
+        assert focused(page) == "FP32"
+        assert page.get_attribute("#precision button:text-is('FP32')", "aria-pressed") == "true"
+        page.focus("#run")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-state=done]")
+        assert focused(page) == "run"
+        take(page, tmp_path / "long.png")
+        page.focus("#run")
+        page.keyboard.press("Enter")
+        page.locator("#progress-text").filter(has_text="tiles").wait_for()
+        assert focused(page) == "cancel"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-state=ready]")
+        assert focused(page) == "run"
+
+
+def test_screen_readers_hear_of_start_and_end_and_can_ask_how_far_it_is(
+    built: Built, context: Any, photos: Path
+) -> None:
+    with served(built.www) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        page.evaluate(
+            "window.spoken = []; new MutationObserver(() => spoken.push(document.querySelector('#spoken').textContent))"
+            ".observe(document.querySelector('#spoken'), {childList: true});"
+        )
+        run(page)
+        start, end = page.evaluate("spoken")
+        assert start == "Enlarging the photo …"
+        assert end.startswith("Enlarged to 384×288 in ")
+        assert page.get_by_role("img", name="The enlarged photo").count() == 1
+        assert page.get_attribute("#bar", "aria-valuenow") == "100"
+        slider = page.get_by_role("slider", name="Before and after")
+        slider.focus()
+        page.keyboard.press("Home")
+        assert slider.get_attribute("aria-valuetext") == "0 % before, 100 % after"
+        ring = "getComputedStyle(document.querySelector('#divider span')).outlineStyle"
+        assert page.evaluate(ring) == "solid"
 
 
 def test_a_benchmark_exports_records_that_the_kit_reads(
@@ -428,6 +570,33 @@ def www(built: Built, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built.www, tmp_path / "www"))
 
 
+def test_a_photo_too_large_for_another_scale_is_refused_before_it_is_enlarged(
+    browser: Any, www: Path, photos: Path
+) -> None:
+    file = next(www.glob("models/*int8*/manifest.json"))
+    file.write_text(file.read_text().replace('"scale": 4', '"scale": 2'))
+    facts = json.loads((www / "bundle.json").read_text())
+    for entry in facts["models"]:
+        entry["manifest_sha256"] = file_sha256(www / entry["path"] / "manifest.json")
+    (www / "bundle.json").write_text(json.dumps(facts))
+    context = browser.new_context(service_workers="block")
+    # A quarter of it has room for 96x72 pixels twice as large, not four times.
+    context.add_init_script("Object.defineProperty(navigator, 'deviceMemory', {value: 1e-3});")
+    with served(www) as address:
+        page = opened(context, address)
+        take(page, photos / "cat.png")
+        page.select_option("#model", label="plainusr-t ×4, ONNX")
+        page.wait_for_selector("#alert:visible")
+        for _ in ("chosen", "enlarged"):
+            assert page.get_attribute("#alert", "data-kind") == "too-large"
+            assert "96x72 is 0.0 megapixels" in page.inner_text("#alert")
+            assert page.get_attribute("body", "data-state") == "ready"
+            page.click("#run")
+        page.select_option("#model", label="plainusr-t ×2, ONNX")
+        assert page.locator("#alert:visible").count() == 0
+    context.close()
+
+
 @pytest.mark.parametrize("spoil", ["change", "shorten"])
 def test_a_changed_model_is_not_run(browser: Any, www: Path, photos: Path, spoil: str) -> None:
     file = next(www.glob("models/*int8*/model.onnx"))
@@ -455,6 +624,23 @@ def test_a_changed_manifest_stops_the_page_with_a_sentence(browser: Any, www: Pa
         page.goto(address)
         page.wait_for_selector("body[data-state=broken]")
         assert "manifest.json was changed after the bundle was made" in page.inner_text("#alert")
+    context.close()
+
+
+def test_what_reads_photos_says_so_when_its_files_are_missing_and_is_started_again(
+    browser: Any, www: Path, photos: Path
+) -> None:
+    script = www / "app" / "photo_worker.js"
+    script.rename(www / "elsewhere.js")
+    context = browser.new_context(service_workers="block")
+    with served(www) as address:
+        page = opened(context, address)
+        page.set_input_files("#file", photos / "cat.png")
+        page.wait_for_selector("#alert:visible")
+        assert "its files cannot be loaded" in page.inner_text("#alert")
+        assert page.get_attribute("body", "data-state") == "empty"
+        (www / "elsewhere.js").rename(script)
+        take(page, photos / "cat.png")
     context.close()
 
 

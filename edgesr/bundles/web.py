@@ -69,7 +69,7 @@ def write_site(packed: Sequence[Packed], app: Path, www: Path) -> None:
     notice = notices.text(
         [item.manifest for item in packed], build["versions"], noble, web_build.sources() / "licences"
     )
-    _write_text(www / "NOTICE.txt", notice)
+    _write_text(www / "NOTICE.txt", f"\ufeff{notice}")  # a mark of UTF-8: hosts tell no charset of a .txt
     _write_text(www / "precache.js", _precache(www, packed, build["runtimes"]))
 
 
@@ -106,7 +106,7 @@ def _precache(www: Path, packed: Sequence[Packed], runtimes: Mapping[str, Any]) 
     """`files` are kept at once, `later` when first used; the version changes with any of them."""
     hashes = {path.relative_to(www).as_posix(): file_sha256(path) for path in sorted(www.rglob("*")) if path.is_file()}
     later = [f"runtime/{name}" for runtime in runtimes.values() for name in runtime["later"]]
-    unused = {name for item in packed for name in _unused(item)} | {"sw.js", "NOTICE.txt"}
+    unused = {name for item in packed for name in _unused(item)} | {"sw.js"}
     version = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
     facts = {
         "version": version[:16],

@@ -46,17 +46,29 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
-  event.respondWith(answer(request, `${url.origin}${url.pathname}`));
+  const place = `${url.origin}${url.pathname}`;
+  const name = place === self.registration.scope ? absolute("index.html") : place;
+  const isOurs = kept.has(name) || keptLater.has(name);
+  if (request.mode === "navigate" && !isOurs) return; // another page of the host
+  event.respondWith(answer(event, name, isOurs));
 });
 
-async function answer(request: Request, url: string): Promise<Response> {
+async function answer(event: FetchEvent, name: string, isOurs: boolean): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const name = request.mode === "navigate" || url === self.registration.scope ? absolute("index.html") : url;
-  const found = kept.has(name) || keptLater.has(name) ? await cache.match(name) : undefined;
+  const found = isOurs ? await cache.match(name) : undefined;
   if (found !== undefined) return isolated(found);
-  const response = await fetch(request);
-  if (keptLater.has(name) && response.ok) await cache.put(name, response.clone());
+  const response = await fetch(event.request);
+  if (keptLater.has(name) && response.ok) event.waitUntil(keep(cache, name, response.clone()));
   return isolated(response);
+}
+
+/** Without room for it, it is fetched again the next time. */
+async function keep(cache: Cache, name: string, response: Response): Promise<void> {
+  try {
+    await cache.put(name, response);
+  } catch (error) {
+    console.warn(`${name} is not kept for use without a network.`, error);
+  }
 }
 
 function isolated(response: Response): Response {

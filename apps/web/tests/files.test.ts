@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { exifOfSize, readPhotoFile, withExif } from "../src/core/photo_file";
+import { exifOfSize, orientationOf, readPhotoFile, withExif } from "../src/core/photo_file";
 import { encodePng } from "../src/core/png";
 
 interface Case {
@@ -28,6 +28,7 @@ test("headers say what Pillow wrote", { skip }, () => {
     assert.deepEqual(found.size, { width: each.width, height: each.height }, each.file);
     assert.equal(found.isGrey, each.isGrey, each.file);
     assert.equal(found.exif !== null, each.hasExif, each.file);
+    if (found.exif !== null) assert.equal(orientationOf(found.exif), 6, each.file);
   }
 });
 
@@ -48,7 +49,9 @@ test("EXIF of the result is upright and has its size", { skip }, () => {
   const jpeg = withExif(bytesOf(source.file.replace("turned", "plain")), changed);
   writeFileSync(`${source.file}.out.jpg`, jpeg);
   assert.deepEqual(readPhotoFile(jpeg).exif, changed);
+  assert.equal(orientationOf(changed), 1);
   assert.equal(exifOfSize(Uint8Array.of(1, 2, 3), 1, 1), null);
+  for (let length = 0; length < 20; length += 1) assert.equal(orientationOf(exif.slice(0, length)), 1);
 });
 
 test("PNG keeps every value of straight RGBA", { skip }, async () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AppError } from "../src/core/errors";
 import { checkFile, sha256Hex } from "../src/core/hashing";
-import { fileFor, parseManifest } from "../src/core/manifest";
+import { fileFor, filesToOpen, parseManifest } from "../src/core/manifest";
 import { artifactSha256 } from "../src/core/records";
 
 const EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -32,6 +32,8 @@ test("a manifest of this kit is read", () => {
   assert.deepEqual(manifest.input.range, [0, 1]);
   assert.equal(manifest.dropDb?.mean, 0.2);
   assert.equal(fileFor(manifest, [100, 100]).name, "model.onnx");
+  const files = ["a.json", "model.onnx"].map((name) => ({ name, sha256: EMPTY, bytes: 0 }));
+  assert.deepEqual(filesToOpen(parse({ files })).map(({ name }) => name), ["model.onnx"]);
 });
 
 test("LiteRT has a file for each of several sizes", () => {
@@ -40,6 +42,8 @@ test("LiteRT has a file for each of several sizes", () => {
   const manifest = parse({ request, files, main: "model_64x64.tflite" });
   assert.equal(fileFor(manifest, [96, 128]).name, "model_96x128.tflite");
   assert.throws(() => fileFor(manifest, [7, 7]), /have no model_7x7.tflite/);
+  assert.deepEqual(filesToOpen(manifest), manifest.files);
+  assert.throws(() => parse({ request, files: files.slice(1), main: "model_96x128.tflite" }), /have no model_64x64.tflite/);
 });
 
 const hostile: readonly (readonly [string, object])[] = [

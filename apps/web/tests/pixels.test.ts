@@ -93,14 +93,25 @@ test("values are clipped and a half is rounded up", () => {
   assert.deepEqual([...core], [0, 1, 255, 255, 255, 2, 0, 255]);
 });
 
-test("NaN, infinity and black are refused, black of a black photo is not", () => {
-  const photo = photoOf(4, 4);
-  assert.throws(() => new OutputCheck(photo).tile(Float32Array.of(0, NaN)), /NaN or infinity/);
-  assert.throws(() => new OutputCheck(photo).tile(Float32Array.of(Infinity)), /NaN or infinity/);
-  const black = new OutputCheck(photo);
-  black.tile(new Float32Array(8));
-  assert.throws(() => black.end(FLOAT), /black image/);
-  const fair = new OutputCheck({ ...photo, rgba: new Uint8ClampedArray(64).fill(1) });
-  fair.tile(new Float32Array(8));
-  fair.end(FLOAT);
+test("NaN and infinity are refused", () => {
+  for (const source of ["colour", "alpha"] as const) {
+    const check = new OutputCheck(photoOf(4, 4), source, FLOAT);
+    assert.throws(() => check.tile(Float32Array.of(0, NaN)), /NaN or infinity/);
+    assert.throws(() => check.tile(Float32Array.of(Infinity)), /NaN or infinity/);
+  }
+});
+
+test("black is refused in numbers of every kind, black of a black photo is not", () => {
+  const blacks = [new Float32Array(8), new Uint8Array(8), new Int8Array(8).fill(-128)];
+  for (const black of blacks) {
+    const spec = specs.find(({ dtype }) => black.constructor.name.toLowerCase().startsWith(dtype)) as TensorSpec;
+    for (const [source, words] of [["colour", /a black image/], ["alpha", /an invisible image/]] as const) {
+      const broken = new OutputCheck(photoOf(4, 4), source, spec);
+      broken.tile(black);
+      assert.throws(() => broken.end(), words, spec.dtype);
+      const fair = new OutputCheck({ ...photoOf(4, 4), rgba: new Uint8ClampedArray(64).fill(1) }, source, spec);
+      fair.tile(black);
+      fair.end();
+    }
+  }
 });

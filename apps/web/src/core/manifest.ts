@@ -57,7 +57,7 @@ export function parseManifest(text: string): Manifest {
   const files = list(top["files"], "files").map(fileEntry);
   const main = word(top["main"], "main");
   if (!files.some((file) => file.name === main)) throw wrong("main", `is ${main}, which is not among the files`);
-  return {
+  const manifest: Manifest = {
     slug: word(top["slug"], "slug"),
     model: word(request["model"], "request.model"),
     target,
@@ -76,6 +76,8 @@ export function parseManifest(text: string): Manifest {
     int8Share: share(top["shares"]),
     dropDb: drop(top["proof"]),
   };
+  filesToOpen(manifest);
+  return manifest;
 }
 
 /** The file for inputs of `size`: LiteRT has one for each size (`model_HEIGHTxWIDTH.tflite`) where there are several. */
@@ -85,6 +87,12 @@ export function fileFor(manifest: Manifest, size: Size): FileEntry {
   const found = manifest.files.find((file) => file.name === name);
   if (found === undefined) throw wrong("files", `have no ${name}, the file for ${size[0]}x${size[1]} inputs`);
   return found;
+}
+
+/** One, or one for each size. Throws where one is not among the files. */
+export function filesToOpen(manifest: Manifest): readonly FileEntry[] {
+  const sizes: readonly Size[] = manifest.sizes.length > 0 ? manifest.sizes : [[0, 0]];
+  return [...new Set(sizes.map((size) => fileFor(manifest, size)))];
 }
 
 function wrong(field: string, what: string): AppError {

@@ -30,14 +30,27 @@ export function readPhotoFile(bytes: Bytes): PhotoFile {
   return UNKNOWN;
 }
 
+/** How a photo is stored, by TIFF's numbers: 1 (upright, also where EXIF does not say) to 8. */
+export function orientationOf(exif: Bytes): number {
+  try {
+    const found = firstDirectory(exif);
+    if (found === null) return 1;
+    const at = entry(found.view, found.place, found.little, ORIENTATION);
+    const told = at === null ? 1 : found.view.getUint16(at + 8, found.little);
+    return told >= 1 && told <= 8 ? told : 1;
+  } catch (error) {
+    if (error instanceof RangeError) return 1;
+    throw error;
+  }
+}
+
 /** EXIF for the enlarged photo: upright, with its new pixel dimensions; null if it cannot be read. */
 export function exifOfSize(exif: Bytes, width: number, height: number): Bytes | null {
   try {
     const copy = exif.slice();
-    const view = viewOf(copy);
-    const little = ascii(copy, 0, 2) === "II";
-    if (!little && ascii(copy, 0, 2) !== "MM") return null;
-    const first = view.getUint32(4, little);
+    const found = firstDirectory(copy);
+    if (found === null) return null;
+    const { view, little, place: first } = found;
     set(view, first, little, ORIENTATION, 1);
     const inner = entry(view, first, little, EXIF_IFD);
     if (inner !== null) {
@@ -133,6 +146,14 @@ function bmp(bytes: Bytes): PhotoFile {
   const view = viewOf(bytes);
   const size = { width: Math.abs(view.getInt32(18, true)), height: Math.abs(view.getInt32(22, true)) };
   return { ...UNKNOWN, kind: "BMP", size };
+}
+
+/** The first directory of a TIFF block; null if it is none. */
+function firstDirectory(exif: Bytes): { readonly view: DataView; readonly little: boolean; readonly place: number } | null {
+  const view = viewOf(exif);
+  const little = ascii(exif, 0, 2) === "II";
+  if (!little && ascii(exif, 0, 2) !== "MM") return null;
+  return { view, little, place: view.getUint32(4, little) };
 }
 
 /** Offset of the 12 bytes of `tag` in the directory at `place`; null if it has none. */

@@ -31,6 +31,17 @@ export function isTransparent(rgba: Uint8ClampedArray): boolean {
   return false;
 }
 
+/** Throws AppError of kind "too-large" for a photo of more than `mostPx` pixels. */
+export function checkSize({ width, height }: { readonly width: number; readonly height: number }, mostPx: number): void {
+  if (width * height <= mostPx) return;
+  const megapixels = (px: number) => (px / 1e6).toFixed(px < 1e7 ? 1 : 0);
+  throw new AppError(
+    "too-large",
+    `This photo is too large: ${width}x${height} is ${megapixels(width * height)} megapixels, and this device can enlarge ` +
+      `at most ${megapixels(mostPx)} here. Crop it or make it smaller first.`,
+  );
+}
+
 /** The numbers of one tile at the network's input, (1, 3, h, w) or (1, h, w, 3) as `spec` says. */
 export function tileInput(photo: Photo, plan: TilePlan, box: Box, spec: TensorSpec, source: Source): Numbers {
   const [height, width] = plan.tileHw;
@@ -68,11 +79,18 @@ function unitOf(number: number, spec: TensorSpec): number {
   return spec.dtype === "float32" ? number : (number - spec.range[0]) / 255;
 }
 
-/** Watches what must never be shown: NaN, infinity, or black from a photo that is not (as edgesr.images.check_output). */
+/** Watches the answers to one source for what must never be shown: NaN, infinity, or black from a source that is not (as
+ * edgesr.images.check_output). `spec`: the network's output. */
 export class OutputCheck {
-  private brightest = 0;
+  private brightest: number;
 
-  constructor(private readonly photo: Photo) {}
+  constructor(
+    private readonly photo: Photo,
+    private readonly source: Source,
+    private readonly spec: TensorSpec,
+  ) {
+    this.brightest = spec.range[0];
+  }
 
   tile(numbers: Numbers): void {
     let most = this.brightest;
@@ -89,14 +107,15 @@ export class OutputCheck {
     this.brightest = most;
   }
 
-  end(spec: TensorSpec): void {
-    if (unitOf(this.brightest, spec) >= 0.5 / 255) return;
-    const mean = meanColour(this.photo);
+  end(): void {
+    if (unitOf(this.brightest, this.spec) >= 0.5 / 255) return;
+    const mean = this.source === "colour" ? meanColour(this.photo) : meanAlpha(this.photo);
     if (mean <= 2 / 255) return;
+    const [what, measure] = this.source === "colour" ? ["a black", "mean"] : ["an invisible", "mean opacity"];
     throw new AppError(
       "output",
-      `The network returned a black image although the photo is not (its mean is ${mean.toFixed(3)}): this model does ` +
-        "not work on this device's engine. Choose another engine or precision.",
+      `The network returned ${what} image although the photo is not (its ${measure} is ${mean.toFixed(3)}): this model ` +
+        "does not work on this device's engine. Choose another engine or precision.",
     );
   }
 }
@@ -108,6 +127,12 @@ function meanColour(photo: Photo): number {
     sum += ((photo.rgba[i] as number) + (photo.rgba[i + 1] as number) + (photo.rgba[i + 2] as number)) * alpha;
   }
   return sum / (photo.width * photo.height * 3 * 255);
+}
+
+function meanAlpha(photo: Photo): number {
+  let sum = 0;
+  for (let i = 3; i < photo.rgba.length; i += 4) sum += photo.rgba[i] as number;
+  return sum / (photo.width * photo.height * 255);
 }
 
 /** 8-bit RGBA of a tile's core, (core height * scale) rows of (core width * scale) pixels.

@@ -1,6 +1,6 @@
 /** The page's side of its workers. */
 
-import { AppError } from "../core/errors";
+import { AppError, explained } from "../core/errors";
 import type { Photo } from "../core/pixels";
 import type { Repeat } from "../core/records";
 import type { Size, TilePlan } from "../core/tiling";
@@ -21,6 +21,7 @@ export class InferenceClient {
   private readonly worker: Worker;
   private pending: { resolve: (reply: InferenceReply) => void; reject: (error: Error) => void } | null = null;
   private onTile: ((tile: TileReply) => void) | null = null;
+  private isCancelled = false;
   ended = false;
 
   private constructor(readonly model: Model) {
@@ -28,10 +29,7 @@ export class InferenceClient {
     const script = new URL(isOnnx ? "app/onnx_worker.js" : "app/litert_worker.js", document.baseURI);
     this.worker = new Worker(script, { type: isOnnx ? "module" : "classic" });
     this.worker.onmessage = (event: MessageEvent<InferenceReply>) => this.receive(event.data);
-    this.worker.onerror = (event) => {
-      event.preventDefault();
-      this.fail(new AppError("engine", `The engine stopped: ${event.message || "its files cannot be loaded"}. Reload the page.`));
-    };
+    onStop(this.worker, (why) => this.fail(new AppError("engine", `The engine stopped: ${why}. Reload the page.`)));
   }
 
   /** `started` gets the client at once, so that loading can be cancelled, too. */
@@ -47,6 +45,7 @@ export class InferenceClient {
     try {
       const reply = await client.ask({ kind: "open", url: model.url, manifest: model.manifest, engine, threads, runtimeUrl });
       if (reply.kind !== "opened") throw new Error(`unexpected answer ${reply.kind}`);
+      if (client.isCancelled) throw new Cancelled();
       return { client, facts: reply.facts };
     } catch (error) {
       client.end();
@@ -70,6 +69,7 @@ export class InferenceClient {
 
   /** Stops after the tile in work, or ends the worker where that takes long. */
   cancel(): void {
+    this.isCancelled = true; // a worker that loads the engine hears it only afterwards
     this.worker.postMessage({ kind: "cancel" } satisfies InferenceRequest);
     const cancelled = this.pending;
     setTimeout(() => {
@@ -107,27 +107,47 @@ export class InferenceClient {
 
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
-/** Decodes and encodes; `ask` gives pixels of a failed encoding back through `onReturned`. */
+/** Decodes and encodes; the reply to a failed encoding gives the pixels back. */
 export class PhotoClient {
-  private readonly worker = new Worker(new URL("app/photo_worker.js", document.baseURI), { type: "module" });
-  private readonly pending = new Map<number, (reply: PhotoReply) => void>();
+  private worker: Worker | null = null;
+  private readonly pending = new Map<number, { resolve: (reply: PhotoReply) => void; reject: (error: Error) => void }>();
   private last = 0;
 
-  constructor() {
-    this.worker.onmessage = (event: MessageEvent<PhotoReply>) => {
-      this.pending.get(event.data.id)?.(event.data);
-      this.pending.delete(event.data.id);
-    };
-  }
-
+  /** Throws AppError where the worker stops; the next call starts another. */
   ask(request: Without<PhotoRequest, "id">, transfer: Transferable[] = []): Promise<PhotoReply> {
     this.last += 1;
     const id = this.last;
-    return new Promise((resolve) => {
-      this.pending.set(id, resolve);
+    return new Promise((resolve, reject) => {
+      this.worker ??= this.start();
+      this.pending.set(id, { resolve, reject });
       this.worker.postMessage({ ...request, id }, transfer);
     });
   }
+
+  private start(): Worker {
+    const worker = new Worker(new URL("app/photo_worker.js", document.baseURI), { type: "module" });
+    worker.onmessage = (event: MessageEvent<PhotoReply>) => {
+      this.pending.get(event.data.id)?.resolve(event.data);
+      this.pending.delete(event.data.id);
+    };
+    onStop(worker, (why) => {
+      worker.terminate();
+      this.worker = null;
+      const error = explained(why, "engine", "What reads and writes photos stopped. Try again, or reload the page.");
+      for (const { reject } of this.pending.values()) reject(error);
+      this.pending.clear();
+    });
+    return worker;
+  }
+}
+
+/** `stopped` gets the reason. Workers answer what they catch: this is left for what they cannot. */
+function onStop(worker: Worker, stopped: (why: string) => void): void {
+  worker.onerror = (event) => {
+    event.preventDefault();
+    stopped(event.message || "its files cannot be loaded");
+  };
+  worker.onmessageerror = () => stopped("its answer cannot be read");
 }
 
 export type { Repeat };

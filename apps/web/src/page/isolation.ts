@@ -3,31 +3,41 @@
 import { shell } from "./shell";
 
 const RELOADED = "edgesr reloaded for isolation";
+const RELOAD_PAUSE_MS = 10_000;
 
-/** Registers it; reloads the page once where that gives cross-origin isolation. False: the page is being reloaded.
+/** Registers it; reloads a page that came without it (the first time, or by a forced reload) once where that gives
+ * cross-origin isolation. False: the page is being reloaded.
  *
  * `offline` is called when everything is kept on the device. A service worker that is refused or cannot keep its files
- * (no room, private window) costs offline use and perhaps threads, never the page. */
+ * (no room, private window, blocked site data) costs offline use and perhaps threads, never the page. */
 export async function startServiceWorker(offline: () => void): Promise<boolean> {
   if (shell() !== undefined) {
     offline(); // all files are in the app
     return true;
   }
   if (!("serviceWorker" in navigator)) return true; // plain http, or switched off
+  const isAddedTo = navigator.serviceWorker.controller !== null;
   const working = register().then((isWorking) => {
     if (isWorking) offline();
     return isWorking;
   });
-  if (self.crossOriginIsolated) {
-    sessionStorage.removeItem(RELOADED);
-    return true;
-  }
-  if (sessionStorage.getItem(RELOADED) !== null) return true; // it did not help: one thread, and the page says so
-  if (!(await working)) return true;
-  await controlled();
-  sessionStorage.setItem(RELOADED, "yes");
+  if (self.crossOriginIsolated || isAddedTo) return true; // if its headers did not help: one thread, and the page says so
+  if (!(await working) || !mayReload()) return true;
   location.reload();
   return false;
+}
+
+/** False after a reload that did not help, and where site data is blocked so that this cannot be known: it might never
+ * end. By the time, because Chromium forgets late what an isolated page removes from the storage of one that is not. */
+function mayReload(): boolean {
+  try {
+    const last = Number(sessionStorage.getItem(RELOADED));
+    if (Date.now() - last < RELOAD_PAUSE_MS) return false;
+    sessionStorage.setItem(RELOADED, String(Date.now()));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** True when a service worker with all its files is active. */
@@ -51,12 +61,5 @@ function activated(worker: ServiceWorker): Promise<boolean> {
     };
     worker.addEventListener("statechange", look);
     look();
-  });
-}
-
-function controlled(): Promise<void> {
-  return new Promise((resolve) => {
-    if (navigator.serviceWorker.controller !== null) return resolve();
-    navigator.serviceWorker.addEventListener("controllerchange", () => resolve(), { once: true });
   });
 }

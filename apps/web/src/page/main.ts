@@ -1,7 +1,9 @@
 /** The page: what is chosen, what runs, what is shown. */
 
 import { AppError, explained } from "../core/errors";
-import type { Photo } from "../core/pixels";
+import { filesToOpen } from "../core/manifest";
+import { checkSize, type Photo } from "../core/pixels";
+import { artifactSha256 } from "../core/records";
 import { duration, median, percentile } from "../core/statistics";
 import { planImage } from "../core/tiling";
 import type { Engine, EngineFacts } from "../workers/protocol";
@@ -13,7 +15,7 @@ import { box, button, input, offer, onPress, press, select } from "./elements";
 import { startServiceWorker } from "./isolation";
 import { canShare, download, resultFile, share, type Format, type Result } from "./saving";
 import { Viewer } from "./viewer";
-import { PRECISIONS, engineWords, megapixels, signed } from "./words";
+import { PRECISIONS, engineWords, family, fileWords, megapixels, signed } from "./words";
 
 type State = "starting" | "empty" | "decoding" | "ready" | "running" | "benching" | "done" | "broken";
 
@@ -42,6 +44,8 @@ class Page {
   private open: { key: string; client: InferenceClient; facts: EngineFacts } | null = null;
   private running: InferenceClient | null = null;
   private exported: File | null = null;
+  /** Has the focus again when what it began is over. */
+  private began = button("run");
 
   constructor(
     private readonly bundle: Bundle,
@@ -61,8 +65,10 @@ class Page {
 
   private state(state: State): void {
     document.body.dataset["state"] = state;
-    const isBusy = ["decoding", "running", "benching"].includes(state);
-    box("progress").hidden = !isBusy || state === "decoding";
+    const focused = document.activeElement; // of a button that is disabled or hidden it would be lost
+    const isWorking = ["running", "benching"].includes(state);
+    const isBusy = isWorking || state === "decoding";
+    box("progress").hidden = !isWorking;
     button("run").disabled = isBusy || this.chosen === null;
     button("bench-run").disabled = isBusy || this.chosen === null;
     for (const id of ["model", "threads", "tile"]) select(id).disabled = isBusy;
@@ -70,7 +76,17 @@ class Page {
       for (const each of box(group).querySelectorAll("button")) each.disabled = isBusy || each.dataset["missing"] === "yes";
     }
     box("result-card").hidden = button("quick-save").hidden = state !== "done";
+    this.moveFocus(focused, isWorking);
     button("run").textContent = state === "decoding" ? "Reading the photo …" : `Enlarge ×${this.model.manifest.scale}`;
+  }
+
+  private moveFocus(from: Element | null, isWorking: boolean): void {
+    const starters = [button("run"), button("bench-run")];
+    if (isWorking) {
+      this.began = starters.find((each) => each === from) ?? this.began;
+      if (from === this.began) button("cancel").focus({ preventScroll: true });
+    } else if (from === button("cancel")) this.began.focus({ preventScroll: true });
+    else if (from !== null && box("empty").contains(from) && box("empty").hidden) button("run").focus({ preventScroll: true });
   }
 
   // ------------------------------------------------------------------------------------------------ choices
@@ -83,26 +99,33 @@ class Page {
       const found = this.bundle.models.find(({ manifest }) => family(manifest) === select("model").value);
       if (found) this.chooseModel(found);
     });
+    this.offerPrecisions();
     onPress(box("precision"), "slug", (slug) => {
       const found = this.bundle.models.find(({ manifest }) => manifest.slug === slug);
       if (found) this.chooseModel(found);
     });
   }
 
-  private chooseModel(model: Model): void {
-    this.model = model;
-    const { manifest } = model;
-    const alike = this.bundle.models.filter((other) => family(other.manifest) === family(manifest));
+  /** Of the chosen family. */
+  private offerPrecisions(): void {
+    const alike = this.bundle.models.filter(({ manifest }) => family(manifest) === family(this.model.manifest));
     box("precision").replaceChildren(
-      ...alike.map((other) => {
+      ...alike.map(({ manifest }) => {
         const each = document.createElement("button");
         each.type = "button";
-        each.textContent = PRECISIONS[other.manifest.precision] ?? other.manifest.precision;
-        each.dataset["slug"] = other.manifest.slug;
-        each.setAttribute("aria-pressed", String(other === model));
+        each.textContent = PRECISIONS[manifest.precision] ?? manifest.precision;
+        each.dataset["slug"] = manifest.slug;
         return each;
       }),
     );
+  }
+
+  private chooseModel(model: Model): void {
+    const { manifest } = model;
+    const isOfAnother = family(manifest) !== family(this.model.manifest);
+    this.model = model;
+    if (isOfAnother) this.offerPrecisions();
+    press(box("precision"), manifest.slug, "slug");
     const drop = manifest.dropDb;
     const parts = [
       drop === null ? "" : `${signed(-drop.mean)} dB against the float network (${drop.sets}).`,
@@ -120,7 +143,14 @@ class Page {
       this.engine = isGpuWorthIt ? "gpu" : "cpu";
     }
     this.describe();
-    if (this.chosen !== null) this.showPhoto(this.chosen);
+    if (this.chosen === null) return;
+    this.showPhoto(this.chosen);
+    try {
+      this.alert(null);
+      checkSize(this.chosen.photo, this.mostPx());
+    } catch (thrown) {
+      this.report(thrown);
+    }
   }
 
   private offerEngines(): void {
@@ -136,10 +166,7 @@ class Page {
     });
     select("tile").addEventListener("change", () => this.describe());
     const gpu = box("engine").querySelector<HTMLButtonElement>('[data-engine="gpu"]');
-    if (gpu !== null && this.device.gpu === null) {
-      gpu.dataset["missing"] = "yes";
-      gpu.title = "This browser offers no WebGPU on this device";
-    }
+    if (gpu !== null && this.device.gpu === null) gpu.dataset["missing"] = "yes";
     onPress(box("engine"), "engine", (value) => {
       this.engine = value === "gpu" ? "gpu" : "cpu";
       this.isEngineChosen = true;
@@ -153,6 +180,7 @@ class Page {
     box("threads-line").hidden = this.engine === "gpu";
     const gpu = this.device.gpu;
     const notes = [
+      gpu === null ? "GPU: this browser offers no WebGPU on this device." : "",
       this.engine === "cpu" && !this.device.isIsolated && this.device.cores > 1
         ? "One thread only: this page is not cross-origin isolated (its host sends no COOP and COEP headers, and no service worker could add them)."
         : "",
@@ -174,9 +202,9 @@ class Page {
   private describeModel(): void {
     const { manifest } = this.model;
     const facts: [string, string][] = [
-      ["Model", manifest.slug],
+      ["Model", `${manifest.slug}, sha256 ${artifactSha256(manifest).slice(0, 12)}…`],
       ["Weights", `${manifest.weights.kind}: ${manifest.weights.file}, sha256 ${manifest.weights.sha256.slice(0, 12)}…`],
-      ["File", `${manifest.main}, ${((manifest.files.find((file) => file.name === manifest.main)?.bytes ?? 0) / 1000).toFixed(0)} KB, sha256 ${manifest.files[0]?.sha256.slice(0, 12)}…, checked before each use`],
+      ["File", `${filesToOpen(manifest).map(fileWords).join("; ")}; checked before each use`],
       ["Made by", `edgesr ${this.bundle.edgesr}`],
       ["Private", "Photos are worked on in this page and sent nowhere."],
     ];
@@ -216,14 +244,20 @@ class Page {
     this.alert(null);
     const before = this.chosen;
     this.state("decoding");
-    const mostPx = Math.floor(mostResultBytes() / 4 / this.model.manifest.scale ** 2);
-    const reply = await this.photos.ask({ kind: "decode", file, mostPx });
-    if (reply.kind === "decoded") {
+    try {
+      const reply = await this.photos.ask({ kind: "decode", file, mostPx: this.mostPx() });
+      if (reply.kind === "failed") throw new AppError(reply.error, reply.message);
+      if (reply.kind !== "decoded") throw new Error(`unexpected answer ${reply.kind}`);
       this.showPhoto({ photo: reply.photo, name: file.name, exif: reply.exif });
-      return;
+    } catch (thrown) {
+      this.report(thrown);
+      this.state(before === null ? "empty" : this.result === null ? "ready" : "done");
     }
-    if (reply.kind === "failed") this.alert(new AppError(reply.error, reply.message));
-    this.state(before === null ? "empty" : this.result === null ? "ready" : "done");
+  }
+
+  /** Of the photo, so that its result fits the device. */
+  private mostPx(): number {
+    return Math.floor(mostResultBytes() / 4 / this.model.manifest.scale ** 2);
   }
 
   private showPhoto(chosen: Chosen): void {
@@ -275,8 +309,10 @@ class Page {
     this.result = null;
     this.viewer.clear();
     this.progress(0, "Loading the engine …");
+    this.say("Enlarging the photo …");
     this.state("running");
     try {
+      checkSize(chosen.photo, this.mostPx());
       const { client, facts } = await this.opened();
       const tilePx = select("tile").value === "auto" ? null : Number(select("tile").value);
       const { photo } = chosen;
@@ -288,6 +324,7 @@ class Page {
       const size = { width: photo.width * plan.scale, height: photo.height * plan.scale };
       this.result = { model, facts, name: chosen.name, exif: chosen.exif, image: { ...photo, ...size, rgba } };
       this.showResult(this.result, tilesNs, ms);
+      this.say(`Enlarged to ${size.width}×${size.height} in ${duration(ms)}.`);
       this.state("done");
     } catch (thrown) {
       this.viewer.clear();
@@ -323,8 +360,16 @@ class Page {
   }
 
   private progress(share: number, text: string): void {
-    box("bar").style.width = `${100 * share}%`;
+    const bar = box("bar");
+    (bar.firstElementChild as HTMLElement).style.width = `${100 * share}%`;
+    bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
+    bar.setAttribute("aria-valuetext", text);
     box("progress-text").textContent = text;
+  }
+
+  /** To screen readers: when work begins and ends, not every tile. */
+  private say(text: string): void {
+    box("spoken").textContent = text;
   }
 
   private showResult(result: Result, tilesNs: readonly number[], ms: number): void {
@@ -377,6 +422,7 @@ class Page {
     this.open?.client.end(); // two engines at once would disturb each other
     this.open = null;
     this.progress(0, "Starting …");
+    this.say("Timing the model …");
     this.state("benching");
     try {
       const { run, facts } = await measure(subject, plan, this.device, this.bundle.edgesr, (client, repeat) => {
@@ -402,7 +448,7 @@ class Page {
   // ------------------------------------------------------------------------------------------------ words
 
   private report(thrown: unknown): void {
-    if (thrown instanceof Cancelled) return;
+    if (thrown instanceof Cancelled) return this.say("Stopped.");
     this.alert(explained(thrown, "engine", "Something went wrong."));
   }
 
@@ -413,11 +459,6 @@ class Page {
     place.dataset["kind"] = error?.kind ?? "";
     if (error !== null) place.scrollIntoView({ block: "nearest" });
   }
-}
-
-function family(manifest: Model["manifest"]): string {
-  const runtime = manifest.target === "tflite" ? "LiteRT" : "ONNX";
-  return `${manifest.model} ×${manifest.scale}, ${runtime}`;
 }
 
 function row(name: string, text: string): HTMLElement {

@@ -3,6 +3,7 @@
 import { AppError } from "../core/errors";
 import { exifOfSize } from "../core/photo_file";
 import type { Photo } from "../core/pixels";
+import { artifactSha256 } from "../core/records";
 import type { EngineFacts } from "../workers/protocol";
 import type { Model } from "./bundle";
 import type { PhotoClient } from "./clients";
@@ -23,10 +24,10 @@ export interface Result {
 /** The result as a file, with what made it (PNG) and, if wanted, the photo's own EXIF. Throws AppError. */
 export async function resultFile(result: Result, format: Format, keepsExif: boolean, client: PhotoClient): Promise<File> {
   const { manifest } = result.model;
-  if (result.image.rgba.length === 0) throw new AppError("save", "The photo is being saved already. Wait a moment.");
+  if (result.image.rgba.length === 0) throw new AppError("save", "The result was lost when it was saved before. Enlarge the photo again.");
   const texts = new Map([
     ["Software", "edgesr"],
-    ["Comment", `${manifest.slug}, sha256 ${manifest.files[0]?.sha256 ?? "unknown"}, ${result.facts.runtime}, ${result.facts.backend}`],
+    ["Comment", `${manifest.slug}, sha256 ${artifactSha256(manifest)}, ${result.facts.runtime}, ${result.facts.backend}`],
   ]);
   const { width, height } = result.image;
   const exif = keepsExif && result.exif !== null ? exifOfSize(result.exif, width, height) : null;

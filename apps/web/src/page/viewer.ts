@@ -71,6 +71,7 @@ export class Viewer {
   showDivider(isShown: boolean): void {
     this.divider.hidden = !isShown;
     this.slider.hidden = !isShown;
+    this.after.setAttribute("aria-hidden", String(!isShown));
     this.clip();
   }
 
@@ -111,7 +112,10 @@ export class Viewer {
     const port = this.viewport.getBoundingClientRect();
     const image = this.stack.getBoundingClientRect();
     const { left, right } = this.frame();
-    const x = left + ((right - left) * Number(this.slider.value)) / 1000;
+    const share = Number(this.slider.value) / 1000;
+    const before = Math.round(100 * share);
+    this.slider.setAttribute("aria-valuetext", `${before} % before, ${100 - before} % after`);
+    const x = left + (right - left) * share;
     this.divider.style.left = `${x - port.left}px`;
     this.divider.style.top = `${Math.max(0, image.top - port.top)}px`;
     this.divider.style.bottom = `${Math.max(0, port.bottom - image.bottom)}px`;

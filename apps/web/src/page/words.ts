@@ -1,4 +1,6 @@
-/** Numbers as people read them. */
+/** Facts as people read them. */
+
+import type { FileEntry, Manifest } from "../core/manifest";
 
 export function megapixels(px: number): string {
   const value = px / 1e6;
@@ -13,4 +15,13 @@ export const PRECISIONS: Readonly<Record<string, string>> = { fp32: "FP32", fp16
 
 export function engineWords(backend: string, threads: number): string {
   return backend === "CPU" ? `CPU · ${threads} ${threads === 1 ? "thread" : "threads"}` : backend;
+}
+
+/** The network whose precisions can be switched. */
+export function family({ model, scale, target }: Manifest): string {
+  return `${model} ×${scale}, ${target === "tflite" ? "LiteRT" : "ONNX"}`;
+}
+
+export function fileWords({ name, bytes, sha256 }: FileEntry): string {
+  return `${name}, ${(bytes / 1000).toFixed(0)} KB, sha256 ${sha256.slice(0, 12)}…`;
 }

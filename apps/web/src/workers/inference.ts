@@ -3,8 +3,8 @@
 import { AppError, explained } from "../core/errors";
 import { checkFile } from "../core/hashing";
 import { fileFor, type FileEntry, type Manifest } from "../core/manifest";
-import { OutputCheck, coreOutput, paste, tileInput, type Numbers, type Photo } from "../core/pixels";
-import { planTiles, type Size } from "../core/tiling";
+import { OutputCheck, coreOutput, paste, tileInput, type Numbers, type Photo, type Source } from "../core/pixels";
+import { planTiles, type Box, type Size } from "../core/tiling";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { BenchRequest, EngineFacts, InferenceReply, InferenceRequest, OpenRequest, RunRequest, WorkerScope } from "./protocol";
@@ -97,15 +97,17 @@ async function runPhoto(
   isCancelled: () => boolean,
 ): Promise<void> {
   const result = new Uint8ClampedArray(4 * plan.height * plan.width * plan.scale ** 2);
-  const check = new OutputCheck(photo);
+  const checks = { colour: new OutputCheck(photo, "colour", manifest.output), alpha: new OutputCheck(photo, "alpha", manifest.output) };
+  const answer = async (box: Box, source: Source): Promise<Numbers> => {
+    const numbers = await runTile(manifest, session, tileInput(photo, plan, box, manifest.input, source), plan.tileHw);
+    checks[source].tile(numbers);
+    return numbers;
+  };
   const tilesNs: number[] = [];
   for (const [index, box] of plan.boxes.entries()) {
     const start = performance.now();
-    const colour = await runTile(manifest, session, tileInput(photo, plan, box, manifest.input, "colour"), plan.tileHw);
-    check.tile(colour);
-    const alpha = photo.hasAlpha
-      ? await runTile(manifest, session, tileInput(photo, plan, box, manifest.input, "alpha"), plan.tileHw)
-      : null;
+    const colour = await answer(box, "colour");
+    const alpha = photo.hasAlpha ? await answer(box, "alpha") : null;
     const core = coreOutput(photo, plan, box, manifest.output, colour, alpha);
     paste(result, plan, box, core);
     tilesNs.push(ns(performance.now() - start));
@@ -116,7 +118,8 @@ async function runPhoto(
     await breathe();
     if (isCancelled()) return reply({ kind: "cancelled" });
   }
-  check.end(manifest.output);
+  checks.colour.end();
+  if (photo.hasAlpha) checks.alpha.end();
   reply({ kind: "done", rgba: result, tilesNs }, [result.buffer]);
 }
 

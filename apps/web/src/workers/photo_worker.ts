@@ -2,8 +2,9 @@
 
 import { AppError, explained } from "../core/errors";
 import { readPhotoFile, withExif } from "../core/photo_file";
-import { isTransparent, type Photo } from "../core/pixels";
+import { checkSize, isTransparent, type Photo } from "../core/pixels";
 import { encodePng } from "../core/png";
+import { decoded, orientationLeft, upright } from "./orientation";
 import type { DecodeRequest, EncodeRequest, PhotoReply, PhotoRequest, WorkerScope } from "./protocol";
 
 const JPEG_QUALITY = 0.95;
@@ -34,37 +35,26 @@ async function decode({ id, file, mostPx }: DecodeRequest): Promise<[PhotoReply,
     throw new AppError("too-large", `This file has ${Math.round(file.size / 1e6)} MB; the page reads at most 268 MB.`);
   }
   const found = readPhotoFile(new Uint8Array(await file.arrayBuffer()));
-  if (found.size !== null) checkSize(found.size.width, found.size.height, mostPx);
+  if (found.size !== null) checkSize(found.size, mostPx);
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" });
+    bitmap = await decoded(file);
   } catch (thrown) {
     const what = found.kind === "unknown" ? "it is no image, or of a kind that this browser does not know" : `this ${found.kind} file is damaged or cut short`;
     throw explained(new AppError("photo", `This photo cannot be read: ${what}. Choose another, or copy it again.`), "photo", String(thrown));
   }
-  const { width, height } = bitmap;
-  checkSize(width, height, mostPx);
-  const rgba = pixelsOf(bitmap);
+  checkSize(bitmap, mostPx);
+  const { width, height, data: rgba } = pixelsOf(bitmap, await orientationLeft(found));
   bitmap.close();
   const photo: Photo = { width, height, rgba, isGrey: found.isGrey, hasAlpha: isTransparent(rgba) };
   return [{ kind: "decoded", id, photo, exif: found.exif }, [rgba.buffer]];
 }
 
-function checkSize(width: number, height: number, mostPx: number): void {
-  if (width * height <= mostPx) return;
-  const megapixels = (px: number) => (px / 1e6).toFixed(px < 1e7 ? 1 : 0);
-  throw new AppError(
-    "too-large",
-    `This photo is too large: ${width}x${height} is ${megapixels(width * height)} megapixels, and this device can enlarge ` +
-      `at most ${megapixels(mostPx)} here. Crop it or make it smaller first.`,
-  );
-}
-
-function pixelsOf(bitmap: ImageBitmap): Uint8ClampedArray<ArrayBuffer> {
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
+function pixelsOf(bitmap: ImageBitmap, orientation: number): ImageData & { readonly data: Photo["rgba"] } {
+  const context = upright(bitmap, orientation);
   if (context === null) throw new AppError("memory", "There is not enough memory for this photo. Close other pages.");
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height).data as Uint8ClampedArray<ArrayBuffer>;
+  const { width, height } = context.canvas;
+  return context.getImageData(0, 0, width, height) as ReturnType<typeof pixelsOf>;
 }
 
 async function encode({ id, image, format, texts, exif }: EncodeRequest): Promise<[PhotoReply, Transferable[]]> {
