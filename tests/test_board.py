@@ -165,6 +165,19 @@ def test_bench_writes_the_records_of_this_kit_without_the_photo_s_name(
     assert "holiday" not in file.read_text()
 
 
+def test_python_files_beside_the_photos_are_not_run(board: Path, photo: Path, tmp_path: Path) -> None:
+    """Nor those in the home folder, where the processes that `bench` starts run."""
+    shutil.copy(photo, tmp_path / "holiday.png")
+    for name in ("numpy", "PIL", "edgesr", "argparse"):
+        (tmp_path / f"{name}.py").write_text("open('taken', 'w')\nraise SystemExit(77)\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        for command in (("upscale", "holiday.png"), ("bench", "--profile", "smoke", "--size", "32x48")):
+            done = run(tmp_path, str(board / command[0]), *command[1:])
+            assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "taken").exists()
+
+
 def test_a_name_that_is_not_in_the_bundle_is_one_line(board: Path, photo: Path) -> None:
     done = run(board, "./upscale", str(photo), "--model", "fp23")
     assert done.returncode == 2
