@@ -4,6 +4,7 @@ Its artifact is one convolution that repeats pixels, so that converting takes no
 """
 
 import http.client
+import io
 import json
 import os
 import re
@@ -24,13 +25,16 @@ from browser import chromium, driver
 from PIL import Image
 from small_bundles import builder_words
 
-from edgesr.artifact import Manifest, WeightsEntry, file_entries, write_manifest
+from edgesr.artifact import Manifest, WeightsEntry, file_entries, read_manifest, write_manifest
 from edgesr.bench.records import Closed, End, Memory, Opened, Samples, Start, read
+from edgesr.board.chosen import Chosen
 from edgesr.board.limits import MINUTE_S, MOST_CLIENTS, Rate, Turn, is_known_host
+from edgesr.board.service import Limits, Service
 from edgesr.bundles import bundle
 from edgesr.bundles.options import Options
 from edgesr.cli import main
-from edgesr.errors import BundleError, Unsupported, UsageError
+from edgesr.errors import ArtifactError, BundleError, Unsupported, UsageError
+from edgesr.runner import Runner
 from edgesr.targets.tensorrt import SCRIPT, build_script
 from edgesr.types import Precision, Request, TensorSpec
 
@@ -254,7 +258,10 @@ def test_the_page_and_its_parts_are_served_with_a_policy_that_lets_nothing_else_
     [
         ("POST", "/upscale", b"no photo", {}, 422, "Cannot read the photo: it is no image"),
         ("POST", "/upscale", b"", {}, 411, "Send the photo's bytes"),
-        ("POST", "/upscale", None, {"Content-Length": "1100000"}, 413, ""),
+        ("POST", "/upscale", None, {"Content-Length": "1000001"}, 413, "A photo may have 1 MB at most"),
+        ("POST", "/upscale", None, {"Transfer-Encoding": "zip"}, 501, "Transfer-Encoding"),
+        ("GET", "/", None, {"X-Long": "x" * 20_000}, 431, "exceeds max_header"),
+        ("POST", "/upscale?" + "&".join(f"a{number}=1" for number in range(9)), b"x", {}, 400, "Only model and format"),
         ("POST", "/upscale?model=none", b"x", {}, 400, "no artifact in this bundle named 'none'"),
         ("POST", "/upscale?format=exe", b"x", {}, 400, "format must be one of"),
         ("POST", "/upscale", b"x", {"Origin": "https://evil.example"}, 403, "Another site's page"),
@@ -270,7 +277,7 @@ def test_what_it_refuses(
 ) -> None:
     found, said, _ = ask(port, method, path, body, **headers)
     assert found == status, said
-    assert words in said.decode()
+    assert words in json.loads(said)["error"]
     assert "/tmp" not in said.decode()
     assert ask(port, "POST", "/upscale", photo.read_bytes())[0] == 200
 
@@ -280,6 +287,60 @@ def test_a_photo_of_too_many_pixels_is_refused_before_it_is_decoded(port: int, t
     status, said, _ = ask(port, "POST", "/upscale", (tmp_path / "bomb.png").read_bytes())
     assert status == 422
     assert "megapixels" in said.decode()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    pytest.importorskip("onnxruntime", reason="needs edgesr[onnx]")
+    place = artifact(tmp_path / "artifacts")
+    one = Chosen(place, read_manifest(place))
+    return Service([one], one, Limits(1, 2, 100, 300), 1)
+
+
+def asked(service: Service, body: bytes) -> tuple[str, str]:
+    """Status and error of a photo that is sent without a server between."""
+    began: list[str] = []
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/upscale", "HTTP_HOST": "localhost"}
+    stream = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+    said = b"".join(service({**environ, **stream}, lambda status, headers: began.append(status)))
+    return began[0], json.loads(said)["error"]
+
+
+def test_an_artifact_that_does_not_open_is_503_and_where_it_lies_is_in_the_log_alone(
+    service: Service, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (service.first.folder / "model.onnx").write_bytes(b"x")
+    status, said = asked(service, photo.read_bytes())
+    assert (status, said.partition(";")[0]) == ("503 Service Unavailable", "The board cannot do this now")
+    assert "/" not in said
+    assert "model.onnx was changed" in capsys.readouterr().err
+
+
+class Failing:
+    """A runner that ends as the network of a board may."""
+
+    def __init__(self, runner: Runner, error: BaseException) -> None:
+        self.accepts, self.describe, self._error = runner.accepts, runner.describe, error
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "too little memory for this photo. Send a smaller one"),
+        (ArtifactError("/opt/models broke"), "its log says why"),
+        (OSError(28, "No space left on device", "/tmp/edgesr-x"), "its log says why"),
+    ],
+)
+def test_what_fails_while_computing_is_503_without_a_place(
+    service: Service, photo: Path, error: Exception, words: str
+) -> None:
+    service._open = service.first.manifest.slug, Failing(service.runner(service.first), error)
+    status, said = asked(service, photo.read_bytes())
+    assert (status, words in said, "/" in said) == ("503 Service Unavailable", True, False), said
+    assert "--tile" not in said
 
 
 def test_more_than_the_rate_is_told_to_wait(board: Path, photo: Path) -> None:
