@@ -140,6 +140,20 @@ def test_what_must_not_be_shown_is_refused(ask: Ask, value: str, count: int, goe
     assert ask([("output", value, count, goes_on)])[0].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("colour", "alpha", "said"),
+    [
+        ("0.5", "0.5", "made 8"),
+        ("0", "0.5", "refused OUTPUT The network returned a black image"),
+        ("0.5", "0", "refused OUTPUT The network returned a black image"),
+        ("NaN", "0.5", "refused OUTPUT The network returned NaN"),
+        ("0.5", "NaN", "refused OUTPUT The network returned NaN"),
+    ],
+)
+def test_colour_and_alpha_are_checked_each(ask: Ask, colour: str, alpha: str, said: str) -> None:
+    assert ask([("colour and alpha", colour, alpha)])[0].startswith(said)
+
+
 def test_the_manifest_is_read_and_what_is_wrong_is_named(ask: Ask) -> None:
     wrong = [
         ("request.target", ["request", "target"], "coreml") if field == "request.target" else (field, path, value)
