@@ -231,6 +231,20 @@ def test_what_the_code_names_is_in_the_layout_and_nothing_is_permitted() -> None
         ElementTree.parse(file)
 
 
+def test_the_screen_is_freed_whatever_fails_and_a_result_outlives_the_app() -> None:
+    code = (SOURCES / "app/src/main/kotlin/org/edgesr/photos/MainActivity.kt").read_text()
+    assert re.search(
+        r"catch \(error: Exception\) \{[^}]*\} finally \{\s+runOnUiThread \{\s+task = null\s[^}]*busy\(false\)", code
+    )
+    assert "override fun onSaveInstanceState" in code
+    assert code.count("${discarded(address)}") == 2
+
+
+def test_a_saved_result_names_the_artifact_by_its_hash() -> None:
+    code = (SOURCES / "app/src/main/kotlin/org/edgesr/photos/MainActivity.kt").read_text()
+    assert "sha256 ${artifact.identity}" in code
+
+
 def names_in(folder: Path, suffix: str) -> set[str]:
     return {path.stem for path in folder.rglob(f"*{suffix}")}
 

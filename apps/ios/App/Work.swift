@@ -101,7 +101,7 @@ final class Work {
                 let ms = Double(DispatchTime.now().uptimeNanoseconds - began) / 1e6
                 let image = try cgImage(of: large)
                 let ranOn = "\(model.runtime), \(model.backend)"
-                let comment = "\(artifact.manifest.slug), sha256 \(artifact.manifest.files[0].sha256), \(ranOn)"
+                let comment = "\(artifact.manifest.slug), sha256 \(artifact.identity(sha256: sha256Hex)), \(ranOn)"
                 let file = try writePNG(image, exif: keeps ? opened.exif : nil, comment: comment)
                 let facts = Facts(ms: ms, tileMs: percentile(tiles, 0.5) ?? 0, tiles: tiles.count, ranOn: ranOn)
                 await self.show(image, file, facts)
