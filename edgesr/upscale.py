@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 from edgesr.artifact import Manifest
 from edgesr.errors import EdgesrError, ImageError, UsageError
-from edgesr.images import DEFAULT_MAX_MPX, WRITE_FORMATS, expand_inputs, read_photo, upscale_photo, write_photo
+from edgesr.images import (
+    DEFAULT_MAX_MPX,
+    WRITE_FORMATS,
+    check_writable,
+    expand_inputs,
+    read_photo,
+    upscale_photo,
+    write_photo,
+)
 from edgesr.listener import Listener
 from edgesr.runner import Runner
 from edgesr.tiling import TilePlan, plan_tiles, run_tiled, tile_for_budget
@@ -136,6 +144,7 @@ def _upscale_file(
 ) -> Upscaled:
     start = time.perf_counter()
     photo = read_photo(source, options.max_mpx)
+    check_writable(photo, output, manifest.scale)
     tiles = plan(photo.height, photo.width, manifest, options)
 
     def network(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -297,10 +297,10 @@ def service(tmp_path: Path) -> Service:
     return Service([one], one, Limits(1, 2, 100, 300), 1)
 
 
-def asked(service: Service, body: bytes) -> tuple[str, str]:
+def asked(service: Service, body: bytes, query: str = "") -> tuple[str, str]:
     """Status and error of a photo that is sent without a server between."""
     began: list[str] = []
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/upscale", "HTTP_HOST": "localhost"}
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/upscale", "QUERY_STRING": query, "HTTP_HOST": "localhost"}
     stream = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
     said = b"".join(service({**environ, **stream}, lambda status, headers: began.append(status)))
     return began[0], json.loads(said)["error"]
@@ -341,6 +341,14 @@ def test_what_fails_while_computing_is_503_without_a_place(
     status, said = asked(service, photo.read_bytes())
     assert (status, words in said, "/" in said) == ("503 Service Unavailable", True, False), said
     assert "--tile" not in said
+
+
+def test_a_format_without_transparency_is_refused_before_the_network_runs(service: Service) -> None:
+    service._open = service.first.manifest.slug, Failing(service.runner(service.first), AssertionError())
+    stream = io.BytesIO()
+    Image.new("RGBA", (8, 8)).save(stream, "PNG")
+    status, said = asked(service, stream.getvalue(), "format=jpg")
+    assert (status, said.partition(":")[0]) == ("422 Unprocessable Entity", "Cannot write the result")
 
 
 def test_more_than_the_rate_is_told_to_wait(board: Path, photo: Path) -> None:

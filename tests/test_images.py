@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from edgesr import images
 from edgesr.errors import ArtifactError, ImageError, OutputError, QualityError, Unsupported, UsageError
-from edgesr.images import Photo, check_output, expand_inputs, read_photo, upscale_photo, write_photo
+from edgesr.images import Photo, check_output, check_writable, expand_inputs, read_photo, upscale_photo, write_photo
 from edgesr.metrics import to_uint8
 from edgesr.upscale import plan_outputs
 
@@ -717,6 +717,27 @@ def test_a_side_that_the_format_cannot_hold_is_refused(tmp_path: Path, suffix: s
     with pytest.raises(Unsupported, match=f"at most {side - 1} px. Use PNG or TIFF"):
         write_photo(Photo(np.zeros((1, side, 3), np.float32)), tmp_path / f"a{suffix}")
     write_photo(Photo(np.zeros((1, side - 1, 3), np.float32)), tmp_path / f"b{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "alpha", "said"),
+    [
+        ("a.webp", 4096, 1, "16384x4, but a side of WEBP is at most 16383 px"),
+        ("a.jpg", 16376, 1, "65504x4, but a side of JPEG is at most 65500 px"),
+        ("a.jpg", 8, 0.99, "JPEG has no transparency"),
+        ("a.bmp", 8, 0.99, "BMP has no transparency"),
+        ("a.heic", 8, 1, "unknown suffix"),
+    ],
+)
+def test_what_cannot_be_written_is_known_before_the_work(name: str, side: int, alpha: float, said: str) -> None:
+    photo = Photo(np.zeros((1, side, 3), np.float32), alpha=np.full((1, side), alpha, np.float32))
+    with pytest.raises(Unsupported, match=said):
+        check_writable(photo, name, 4)
+
+
+@pytest.mark.parametrize(("name", "side", "alpha"), [("a.webp", 4095, 0.5), ("a.png", 20_000, 0), ("A.JPG", 16375, 1)])
+def test_what_can_be_written_passes(name: str, side: int, alpha: float) -> None:
+    check_writable(Photo(np.zeros((1, side, 3), np.float32), alpha=np.full((1, side), alpha, np.float32)), name, 4)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.heic", "a"])

@@ -175,8 +175,8 @@ the service runs as a user of its own.
 
 Behind a proxy with a password: it must pass the Host header on as it came (nginx: `proxy_set_header Host $http_host;`),
 and the service must know that name: `sudo systemctl edit edgesr` and, below `[Service]`, the two lines `ExecStart=` and
-`ExecStart=/opt/edgesr-{name}/serve --allow NAME --per-minute 60`. All photos then come from the proxy's address, so it is
-the proxy that limits each client.
+`ExecStart=/opt/edgesr-{name}/serve --allow NAME --per-minute 60`. All photos then come from the proxy's address, so it
+is the proxy that limits each client.
 {more}
 | artifact | file | sha256 |
 |---|---|---|
