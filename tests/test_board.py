@@ -376,6 +376,15 @@ def test_the_page_sends_a_photo_and_shows_what_came_back(port: int, photo: Path,
         page.wait_for_selector("#result:not([hidden])")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.get_attribute("#save", "download") == "holiday_x2.png"
+        page.select_option("#format", "webp")
+        page.set_input_files("#file", photo)  # the same one again, in another format
+        page.wait_for_selector("#save[download='holiday_x2.webp']", state="attached")
+        page.select_option("#format", "png")
+        page.set_input_files("#file", photo)
+        page.wait_for_selector("#save[download='holiday_x2.png']", state="attached")
+        page.focus("#file")
+        page.keyboard.press("Shift")  # what comes by the keyboard shows where it is
+        assert page.evaluate("getComputedStyle(document.querySelector('.drop')).outlineStyle") == "solid"
         with page.expect_download() as waiting:
             page.click("#save")
         waiting.value.save_as(tmp_path / "back.png")
@@ -384,6 +393,11 @@ def test_the_page_sends_a_photo_and_shows_what_came_back(port: int, photo: Path,
         page.set_input_files("#file", tmp_path / "broken.png")
         page.wait_for_selector("#status.bad")
         assert "Cannot read the photo: it is no image" in page.inner_text("#status")
+        assert page.evaluate("document.querySelector('#file').value") == ""
+        page.route("**/about", lambda route: route.fulfill(status=403, json={"error": "This name is not known here."}))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector("#status.bad")
+        assert page.inner_text("#status") == "This name is not known here."
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), expected(photo))
 
 
@@ -509,6 +523,43 @@ def test_scripts_are_shell_and_the_unit_listens_here_alone(tmp_path: Path) -> No
     for line in ("DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict"):
         assert f"\n{line}\n" in unit
     assert re.findall(r"@[A-Z]+@", (folder / "install.sh").read_text()) == ["@HERE@"]  # filled by install.sh itself
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_service_is_restarted_and_asked_before_it_is_said_to_run(
+    board: Path, port: int, tmp_path: Path, answers: bool
+) -> None:
+    """systemctl, setpriv and id are stand-ins; the service that answers is one that runs already."""
+    copy, unit = tmp_path / "copy", tmp_path / "edgesr.service"
+    shutil.copytree(board, copy, symlinks=True)
+    script = (copy / "install.sh").read_text()
+    for old, new in (
+        ("unit=/etc/systemd/system/edgesr.service", f"unit={unit}"),
+        (":8000/about", f":{port if answers else 9}/about"),
+        ("left=60", "left=2"),
+        ("case $here in", "case plain in"),
+    ):
+        assert script.count(old) == 1
+        script = script.replace(old, new)
+    (copy / "install.sh").write_text(script)
+    sums = (copy / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (copy / "SHA256SUMS").write_text("".join(line for line in sums if not line.endswith("  install.sh\n")))
+    (tmp_path / "bin").mkdir()
+    for name, does in (("systemctl", f'echo "$@" >>"{tmp_path}/said"'), ("setpriv", "exit 0"), ("id", "echo 0")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        before = os.umask(0o077)
+        try:
+            done = run(copy, "./install.sh", "--service")
+        finally:
+            os.umask(before)
+    assert (done.returncode, "The service runs" in done.stdout) == ((0, True) if answers else (1, False)), done.stderr
+    assert ("the service does not answer at http://127.0.0.1:9/about" in done.stderr) != answers
+    assert "restart edgesr.service" in (tmp_path / "said").read_text().splitlines()
+    assert f"ExecStart={copy}/serve " in unit.read_text()
+    assert (copy / "site" / "packages").stat().st_mode & 0o777 == 0o755
 
 
 def test_install_says_what_is_missing(tmp_path: Path) -> None:
