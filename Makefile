@@ -38,7 +38,7 @@ format: $(VENV)/.dev  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) demo artifacts build dist *.egg-info
+	rm -rf $(VENV) demo build dist *.egg-info
 
 $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

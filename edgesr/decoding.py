@@ -101,13 +101,13 @@ def _stored(path: Path, im: ImageFile.ImageFile, head: bytes) -> _Stored:
 
 
 def _frame_notes(im: Image.Image) -> tuple[str, ...]:
-    frames = getattr(im, "n_frames", 1)
+    # Not n_frames: Pillow 13 reads every frame to count, in a TIFF each against all before it (minutes for megabytes).
     # MPO is a JPEG with a preview or a depth map behind the photo: nothing that the user would miss.
-    if frames <= 1 or im.format == "MPO":
+    if not getattr(im, "is_animated", False) or im.format == "MPO":
         return ()
     if im.format == "TIFF":
-        return (f"Only the first of {frames} pages was read.",)
-    return (f"Only the first frame of an animation of {frames} frames was read.",)
+        return ("The file has more than one page; only the first was read.",)
+    return ("The file is an animation of more than one frame; only the first was read.",)
 
 
 def _take_exif(im: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:

@@ -47,6 +47,8 @@ _READABLE = "PNG, JPEG, WebP, BMP, TIFF or GIF"
 
 _MAX_SIDE_PX = {"JPEG": 65500, "WEBP": 16383}  # limits of libjpeg and of the WebP container
 _MAX_JPEG_EXIF_BYTES = 65533  # one APP1 marker
+_NO_ALPHA = ("JPEG", "BMP")
+_OPAQUE = 254.5 / 255  # from here on, alpha is rounded to 255
 _HAS_ICC = ("PNG", "JPEG", "WEBP", "TIFF")
 _HAS_EXIF = _HAS_ICC
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -237,22 +239,34 @@ def write_photo(photo: Photo, path: str | Path, *, quality: int = 95, keep_metad
     OutputError when the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in WRITE_FORMATS:
-        raise Unsupported(f"Cannot write {path}: unknown suffix {path.suffix!r}. Known: {', '.join(WRITE_FORMATS)}.")
-    file_format = WRITE_FORMATS[path.suffix.lower()]
-    limit = _MAX_SIDE_PX.get(file_format)
-    if limit is not None and max(photo.height, photo.width) > limit:
-        raise Unsupported(
-            f"Cannot write {path}: {photo.width}x{photo.height}, but a side of {file_format} is at most {limit} px. "
-            "Use PNG or TIFF."
-        )
-    im, notes = _to_pillow(path, photo, file_format)
+    file_format = check_writable(photo, path)
+    im, notes = _to_pillow(photo, file_format)
     metadata, metadata_notes = _metadata(photo, file_format, keep_metadata)
     options = dict(_SAVE_OPTIONS.get(file_format, {}), **metadata)
     if file_format in ("JPEG", "WEBP"):
         options["quality"] = quality
     _save(im, path, file_format, options)
     return (*notes, *metadata_notes)
+
+
+def check_writable(photo: Photo, path: str | Path, scale: int = 1) -> str:
+    """The format of the suffix of `path`, if it can hold `photo` when that is `scale` times as large; before the work.
+
+    Raises Unsupported as write_photo does.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITE_FORMATS:
+        raise Unsupported(f"Cannot write {path}: unknown suffix {path.suffix!r}. Known: {', '.join(WRITE_FORMATS)}.")
+    file_format = WRITE_FORMATS[path.suffix.lower()]
+    height, width, limit = photo.height * scale, photo.width * scale, _MAX_SIDE_PX.get(file_format)
+    if limit is not None and max(height, width) > limit:
+        raise Unsupported(
+            f"Cannot write {path}: {width}x{height}, but a side of {file_format} is at most {limit} px. "
+            "Use PNG or TIFF."
+        )
+    if photo.alpha is not None and file_format in _NO_ALPHA and photo.alpha.min() < _OPAQUE:
+        raise Unsupported(f"Cannot write {path}: {file_format} has no transparency. Use PNG, WebP or TIFF.")
+    return file_format
 
 
 def _levels(unit: Floats, bits: Bits) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -265,12 +279,8 @@ def _levels(unit: Floats, bits: Bits) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return levels.astype(np.uint8) if bits == 8 else levels.astype(np.uint16)
 
 
-def _to_pillow(path: Path, photo: Photo, file_format: str) -> tuple[Image.Image, tuple[str, ...]]:
-    alpha = None if photo.alpha is None else _levels(photo.alpha, 8)
-    if alpha is not None and file_format in ("JPEG", "BMP"):
-        if alpha.min() < 255:
-            raise Unsupported(f"Cannot write {path}: {file_format} has no transparency. Use PNG, WebP or TIFF.")
-        alpha = None
+def _to_pillow(photo: Photo, file_format: str) -> tuple[Image.Image, tuple[str, ...]]:
+    alpha = None if photo.alpha is None or file_format in _NO_ALPHA else _levels(photo.alpha, 8)
     colour = photo.rgb[..., 0] if photo.is_grey else photo.rgb
     if photo.bits == 16 and photo.is_grey and alpha is None and file_format in ("PNG", "TIFF"):
         return Image.fromarray(_levels(colour, 16)), ()

@@ -24,7 +24,7 @@ from edgesr.errors import EdgesrError, MissingExtra, QualityError, Unsupported, 
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
 from edgesr.planned import Planned
-from edgesr.recipes import Candidates
+from edgesr.recipes import Candidates, generated_words
 from edgesr.runner import open_artifact
 from edgesr.runner.contract import InputRule
 from edgesr.runner.opening import RUNTIMES
@@ -180,15 +180,8 @@ class Session:
         ) from best
 
     def _warn_of_generated(self, *, quick: bool = False) -> None:
-        from edgesr.quantization import kept
-
         if self.images is not None and self.images.generated:
-            shipped = kept.shipped(self.spec, self.loaded.provenance.sha256) if quick else None
-            better = "" if shipped is None else ", or leave --quick out: the package brings a recipe for these weights"
-            self._say_once(
-                "No calibration images given: INT8 ranges are chosen on generated pictures, which are worse than "
-                f"photos. Give low-resolution photos with --calib DIR (DIV2K's official layout is recognised){better}."
-            )
+            self._say_once(generated_words(self.loaded, quick=quick))
 
     def _say_once(self, text: str) -> None:
         """The same recipe is refused for one target after another."""

@@ -32,6 +32,18 @@ def run_quantization(job: QuantizeJob, listener: Listener) -> "Found":
     return job.source.find_recipe(job.settings, listener.progress, job.unfinished)
 
 
+def generated_words(loaded: "Loaded", *, quick: bool) -> str:
+    """That INT8 ranges are not chosen on photos, and what to do."""
+    from edgesr.quantization import kept
+
+    shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if quick else None
+    better = "" if shipped is None else ", or leave --quick out: the package brings a recipe for these weights"
+    return (
+        "No calibration images given: INT8 ranges are chosen on generated pictures, which are worse than photos. Give "
+        f"low-resolution photos with --calib DIR (DIV2K's official layout is recognised){better}."
+    )
+
+
 class Candidates:
     """Recipes by number, from 0; a larger number means more effort and less loss."""
 

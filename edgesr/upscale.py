@@ -14,6 +14,7 @@ from edgesr.images import (
     DEFAULT_MAX_MPX,
     UNREAD_SUFFIXES,
     WRITE_FORMATS,
+    check_writable,
     expand_inputs,
     read_photo,
     upscale_photo,
@@ -150,6 +151,7 @@ def _upscale_file(
 ) -> Upscaled:
     start = time.perf_counter()
     photo = read_photo(source, options.max_mpx)
+    check_writable(photo, output, manifest.scale)
     tiles = plan(photo.height, photo.width, manifest, options)
 
     def network(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Files that are old or new, never half."""
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,9 @@ from edgesr.errors import OutputError
 def write_whole(file: Path, write: Callable[[Path], object], advice: str) -> None:
     """`write` to a temporary name beside `file`, then rename. `advice`: what to do if that fails, as a sentence.
 
-    Makes the folder. Raises OutputError.
+    Makes the folder. Each call has a name of its own, so that of two writers at once one is last. Raises OutputError.
     """
-    temporary = file.with_name(f".{file.name}.tmp")
+    temporary = file.with_name(f".edgesr-{secrets.token_hex(8)}.part")
     with writing(file, advice):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

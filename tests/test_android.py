@@ -28,6 +28,7 @@ from edgesr.errors import BundleError, MissingTool, Unsupported, UsageError
 
 ROOT = Path(__file__).parents[1]
 SHELL = ROOT / "apps" / "android" / "shell"
+SHELL_CLASSES = ("MainActivity", "Outbox")
 HOST = "appassets.androidplatform.net"
 REFERENCE = re.compile(r"L(android/[\w/$]+);")
 
@@ -226,6 +227,15 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_what_waits_to_be_saved_outlives_the_app_and_what_cannot_be_saved_is_deleted() -> None:
+    code = {
+        name: (SHELL / "smali" / "org" / "edgesr" / "sample" / f"{name}.smali").read_text() for name in SHELL_CLASSES
+    }
+    assert ".method protected onSaveInstanceState(Landroid/os/Bundle;)V" in code["MainActivity"]
+    assert "Landroid/os/Bundle;->getString(" in code["MainActivity"]
+    assert "Landroid/provider/DocumentsContract;->deleteDocument(" in code["Outbox"]
+
+
 def test_only_the_app_s_own_files_are_answered(paths: Path) -> None:
     cases = {
         f"asset\thttps\t{HOST}\t/": "www/index.html",
@@ -243,6 +253,10 @@ def test_only_the_app_s_own_files_are_answered(paths: Path) -> None:
         "type\ta.mjs": "text/javascript true",
         "type\tINDEX.HTML": "text/html true",
         "type\tmodel.onnx": "application/octet-stream false",
+        "gives way\tcat_x4.png\tdog_x4.png": "true",
+        "gives way\tpicture.jpg\tpicture.jpg": "true",
+        "gives way\tcat_x4.png\tpicture.jpg": "false",
+        "gives way\tpicture.jpg\tcat_x4.png": "false",
         "name\tcat_x4.png": "cat_x4.png",
         "name\t../../etc/passwd": "_._.._etc_passwd",
         "name\t/a/b.png": "_a_b.png",

@@ -140,6 +140,20 @@ def test_what_must_not_be_shown_is_refused(ask: Ask, value: str, count: int, goe
     assert ask([("output", value, count, goes_on)])[0].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("colour", "alpha", "said"),
+    [
+        ("0.5", "0.5", "made 8"),
+        ("0", "0.5", "refused OUTPUT The network returned a black image"),
+        ("0.5", "0", "refused OUTPUT The network returned a black image"),
+        ("NaN", "0.5", "refused OUTPUT The network returned NaN"),
+        ("0.5", "NaN", "refused OUTPUT The network returned NaN"),
+    ],
+)
+def test_colour_and_alpha_are_checked_each(ask: Ask, colour: str, alpha: str, said: str) -> None:
+    assert ask([("colour and alpha", colour, alpha)])[0].startswith(said)
+
+
 def test_the_manifest_is_read_and_what_is_wrong_is_named(ask: Ask) -> None:
     wrong = [
         ("request.target", ["request", "target"], "coreml") if field == "request.target" else (field, path, value)
@@ -215,6 +229,20 @@ def test_what_the_code_names_is_in_the_layout_and_nothing_is_permitted() -> None
     assert manifest.find("uses-permission") is None
     for file in SOURCES.rglob("*.xml"):
         ElementTree.parse(file)
+
+
+def test_the_screen_is_freed_whatever_fails_and_a_result_outlives_the_app() -> None:
+    code = (SOURCES / "app/src/main/kotlin/org/edgesr/photos/MainActivity.kt").read_text()
+    assert re.search(
+        r"catch \(error: Exception\) \{[^}]*\} finally \{\s+runOnUiThread \{\s+task = null\s[^}]*busy\(false\)", code
+    )
+    assert "override fun onSaveInstanceState" in code
+    assert code.count("${discarded(address)}") == 2
+
+
+def test_a_saved_result_names_the_artifact_by_its_hash() -> None:
+    code = (SOURCES / "app/src/main/kotlin/org/edgesr/photos/MainActivity.kt").read_text()
+    assert "sha256 ${artifact.identity}" in code
 
 
 def names_in(folder: Path, suffix: str) -> set[str]:

@@ -4,6 +4,7 @@ Its artifact is one convolution that repeats pixels, so that converting takes no
 """
 
 import http.client
+import io
 import json
 import os
 import re
@@ -24,13 +25,16 @@ from browser import chromium, driver
 from PIL import Image
 from small_bundles import builder_words
 
-from edgesr.artifact import Manifest, WeightsEntry, file_entries, write_manifest
+from edgesr.artifact import Manifest, WeightsEntry, file_entries, read_manifest, write_manifest
 from edgesr.bench.records import Closed, End, Memory, Opened, Samples, Start, read
+from edgesr.board.chosen import Chosen
 from edgesr.board.limits import MINUTE_S, MOST_CLIENTS, Rate, Turn, is_known_host
+from edgesr.board.service import Limits, Service
 from edgesr.bundles import bundle
 from edgesr.bundles.options import Options
 from edgesr.cli import main
-from edgesr.errors import BundleError, Unsupported, UsageError
+from edgesr.errors import ArtifactError, BundleError, Unsupported, UsageError
+from edgesr.runner import Runner
 from edgesr.targets.tensorrt import SCRIPT, build_script
 from edgesr.types import Precision, Request, TensorSpec
 
@@ -165,6 +169,19 @@ def test_bench_writes_the_records_of_this_kit_without_the_photo_s_name(
     assert "holiday" not in file.read_text()
 
 
+def test_python_files_beside_the_photos_are_not_run(board: Path, photo: Path, tmp_path: Path) -> None:
+    """Nor those in the home folder, where the processes that `bench` starts run."""
+    shutil.copy(photo, tmp_path / "holiday.png")
+    for name in ("numpy", "PIL", "edgesr", "argparse"):
+        (tmp_path / f"{name}.py").write_text("open('taken', 'w')\nraise SystemExit(77)\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        for command in (("upscale", "holiday.png"), ("bench", "--profile", "smoke", "--size", "32x48")):
+            done = run(tmp_path, str(board / command[0]), *command[1:])
+            assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "taken").exists()
+
+
 def test_a_name_that_is_not_in_the_bundle_is_one_line(board: Path, photo: Path) -> None:
     done = run(board, "./upscale", str(photo), "--model", "fp23")
     assert done.returncode == 2
@@ -241,7 +258,10 @@ def test_the_page_and_its_parts_are_served_with_a_policy_that_lets_nothing_else_
     [
         ("POST", "/upscale", b"no photo", {}, 422, "Cannot read the photo: it is no image"),
         ("POST", "/upscale", b"", {}, 411, "Send the photo's bytes"),
-        ("POST", "/upscale", None, {"Content-Length": "1100000"}, 413, ""),
+        ("POST", "/upscale", None, {"Content-Length": "1000001"}, 413, "A photo may have 1 MB at most"),
+        ("POST", "/upscale", None, {"Transfer-Encoding": "zip"}, 501, "Transfer-Encoding"),
+        ("GET", "/", None, {"X-Long": "x" * 20_000}, 431, "exceeds max_header"),
+        ("POST", "/upscale?" + "&".join(f"a{number}=1" for number in range(9)), b"x", {}, 400, "Only model and format"),
         ("POST", "/upscale?model=none", b"x", {}, 400, "no artifact in this bundle named 'none'"),
         ("POST", "/upscale?format=exe", b"x", {}, 400, "format must be one of"),
         ("POST", "/upscale", b"x", {"Origin": "https://evil.example"}, 403, "Another site's page"),
@@ -257,7 +277,7 @@ def test_what_it_refuses(
 ) -> None:
     found, said, _ = ask(port, method, path, body, **headers)
     assert found == status, said
-    assert words in said.decode()
+    assert words in json.loads(said)["error"]
     assert "/tmp" not in said.decode()
     assert ask(port, "POST", "/upscale", photo.read_bytes())[0] == 200
 
@@ -267,6 +287,68 @@ def test_a_photo_of_too_many_pixels_is_refused_before_it_is_decoded(port: int, t
     status, said, _ = ask(port, "POST", "/upscale", (tmp_path / "bomb.png").read_bytes())
     assert status == 422
     assert "megapixels" in said.decode()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    pytest.importorskip("onnxruntime", reason="needs edgesr[onnx]")
+    place = artifact(tmp_path / "artifacts")
+    one = Chosen(place, read_manifest(place))
+    return Service([one], one, Limits(1, 2, 100, 300), 1)
+
+
+def asked(service: Service, body: bytes, query: str = "") -> tuple[str, str]:
+    """Status and error of a photo that is sent without a server between."""
+    began: list[str] = []
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/upscale", "QUERY_STRING": query, "HTTP_HOST": "localhost"}
+    stream = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+    said = b"".join(service({**environ, **stream}, lambda status, headers: began.append(status)))
+    return began[0], json.loads(said)["error"]
+
+
+def test_an_artifact_that_does_not_open_is_503_and_where_it_lies_is_in_the_log_alone(
+    service: Service, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (service.first.folder / "model.onnx").write_bytes(b"x")
+    status, said = asked(service, photo.read_bytes())
+    assert (status, said.partition(";")[0]) == ("503 Service Unavailable", "The board cannot do this now")
+    assert "/" not in said
+    assert "model.onnx was changed" in capsys.readouterr().err
+
+
+class Failing:
+    """A runner that ends as the network of a board may."""
+
+    def __init__(self, runner: Runner, error: BaseException) -> None:
+        self.accepts, self.describe, self._error = runner.accepts, runner.describe, error
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "too little memory for this photo. Send a smaller one"),
+        (ArtifactError("/opt/models broke"), "its log says why"),
+        (OSError(28, "No space left on device", "/tmp/edgesr-x"), "its log says why"),
+    ],
+)
+def test_what_fails_while_computing_is_503_without_a_place(
+    service: Service, photo: Path, error: Exception, words: str
+) -> None:
+    service._open = service.first.manifest.slug, Failing(service.runner(service.first), error)
+    status, said = asked(service, photo.read_bytes())
+    assert (status, words in said, "/" in said) == ("503 Service Unavailable", True, False), said
+    assert "--tile" not in said
+
+
+def test_a_format_without_transparency_is_refused_before_the_network_runs(service: Service) -> None:
+    service._open = service.first.manifest.slug, Failing(service.runner(service.first), AssertionError())
+    stream = io.BytesIO()
+    Image.new("RGBA", (8, 8)).save(stream, "PNG")
+    status, said = asked(service, stream.getvalue(), "format=jpg")
+    assert (status, said.partition(":")[0]) == ("422 Unprocessable Entity", "Cannot write the result")
 
 
 def test_more_than_the_rate_is_told_to_wait(board: Path, photo: Path) -> None:
@@ -294,6 +376,15 @@ def test_the_page_sends_a_photo_and_shows_what_came_back(port: int, photo: Path,
         page.wait_for_selector("#result:not([hidden])")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.get_attribute("#save", "download") == "holiday_x2.png"
+        page.select_option("#format", "webp")
+        page.set_input_files("#file", photo)  # the same one again, in another format
+        page.wait_for_selector("#save[download='holiday_x2.webp']", state="attached")
+        page.select_option("#format", "png")
+        page.set_input_files("#file", photo)
+        page.wait_for_selector("#save[download='holiday_x2.png']", state="attached")
+        page.focus("#file")
+        page.keyboard.press("Shift")  # what comes by the keyboard shows where it is
+        assert page.evaluate("getComputedStyle(document.querySelector('.drop')).outlineStyle") == "solid"
         with page.expect_download() as waiting:
             page.click("#save")
         waiting.value.save_as(tmp_path / "back.png")
@@ -302,6 +393,11 @@ def test_the_page_sends_a_photo_and_shows_what_came_back(port: int, photo: Path,
         page.set_input_files("#file", tmp_path / "broken.png")
         page.wait_for_selector("#status.bad")
         assert "Cannot read the photo: it is no image" in page.inner_text("#status")
+        assert page.evaluate("document.querySelector('#file').value") == ""
+        page.route("**/about", lambda route: route.fulfill(status=403, json={"error": "This name is not known here."}))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector("#status.bad")
+        assert page.inner_text("#status") == "This name is not known here."
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), expected(photo))
 
 
@@ -427,6 +523,43 @@ def test_scripts_are_shell_and_the_unit_listens_here_alone(tmp_path: Path) -> No
     for line in ("DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict"):
         assert f"\n{line}\n" in unit
     assert re.findall(r"@[A-Z]+@", (folder / "install.sh").read_text()) == ["@HERE@"]  # filled by install.sh itself
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_service_is_restarted_and_asked_before_it_is_said_to_run(
+    board: Path, port: int, tmp_path: Path, answers: bool
+) -> None:
+    """systemctl, setpriv and id are stand-ins; the service that answers is one that runs already."""
+    copy, unit = tmp_path / "copy", tmp_path / "edgesr.service"
+    shutil.copytree(board, copy, symlinks=True)
+    script = (copy / "install.sh").read_text()
+    for old, new in (
+        ("unit=/etc/systemd/system/edgesr.service", f"unit={unit}"),
+        (":8000/about", f":{port if answers else 9}/about"),
+        ("left=60", "left=2"),
+        ("case $here in", "case plain in"),
+    ):
+        assert script.count(old) == 1
+        script = script.replace(old, new)
+    (copy / "install.sh").write_text(script)
+    sums = (copy / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (copy / "SHA256SUMS").write_text("".join(line for line in sums if not line.endswith("  install.sh\n")))
+    (tmp_path / "bin").mkdir()
+    for name, does in (("systemctl", f'echo "$@" >>"{tmp_path}/said"'), ("setpriv", "exit 0"), ("id", "echo 0")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        before = os.umask(0o077)
+        try:
+            done = run(copy, "./install.sh", "--service")
+        finally:
+            os.umask(before)
+    assert (done.returncode, "The service runs" in done.stdout) == ((0, True) if answers else (1, False)), done.stderr
+    assert ("the service does not answer at http://127.0.0.1:9/about" in done.stderr) != answers
+    assert "restart edgesr.service" in (tmp_path / "said").read_text().splitlines()
+    assert f"ExecStart={copy}/serve " in unit.read_text()
+    assert (copy / "site" / "packages").stat().st_mode & 0o777 == 0o755
 
 
 def test_install_says_what_is_missing(tmp_path: Path) -> None:

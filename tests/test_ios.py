@@ -168,6 +168,22 @@ def test_the_app_opens_no_address_and_needs_apple_s_frameworks_alone() -> None:
     ]
 
 
+def test_a_saved_result_names_the_artifact_by_the_hash_of_all_its_files() -> None:
+    code = (SOURCES / "App" / "Work.swift").read_text()
+    assert "sha256 \\(artifact.identity(sha256: sha256Hex))" in code
+    assert "files[0]" not in code
+
+
+def test_photos_are_decoded_apart_from_the_screen_and_old_work_shows_nothing() -> None:
+    code = (SOURCES / "App" / "Work.swift").read_text()
+    (take,) = re.findall(r"    func take\(.*?\n    }\n", code, re.DOTALL)
+    assert take.index("Task.detached") < take.index("openPhoto")
+    told = re.findall(r"    private func (\w+)\([^\n]*_ number: Int\) {\n        guard number == self.number", code)
+    assert sorted(told) == ["benched", "fail", "progress", "show", "show", "tell"]
+    assert set(re.findall(r"await self\.(\w+)\(", code)) <= set(told)
+    assert "artifacts.map(\\.manifest.scale).max()" in code
+
+
 def test_the_cases_of_the_package_are_those_of_this_code() -> None:
     assert ios_cases.FILE.read_text() == ios_cases.text(), "run: cd tests && PYTHONPATH=.. python -m ios_cases"
     cases = ios_cases.cases()

@@ -294,6 +294,24 @@ def test_an_interrupted_run_ends_with_the_same_recipe(
     assert [entry["step"] for entry in read_log(tmp_path / "run")] == [2, 4, 6, 8]
 
 
+def test_ctrl_c_loses_no_validation(start: Start, photos: LowPhotos, tmp_path: Path) -> None:
+    """It comes during the report of step 2; a step that is saved has been reported and validated."""
+
+    def hear(progress: Progress) -> None:
+        if progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qat_run, "_reporter", lambda settings, listener: hear)
+        with pytest.raises(KeyboardInterrupt):
+            train_recipe(start, SETTINGS, photos, tmp_path, Silent(), Machine())
+    trained(start, photos, tmp_path)
+    log = read_log(tmp_path)
+    assert [entry["step"] for entry in log] == [2, 4, 6, 8]
+    validated = [entry["step"] for entry in log if entry["fidelity_db"] is not None]
+    assert validated == [step for step in (2, 4, 6, 8) if step % SETTINGS.validate_every == 0]
+
+
 def test_a_killed_run_leaves_a_good_state_and_ends_with_the_same_recipe(
     start: Start, whole: tuple[bytes, bytes], photos: LowPhotos, folder: Path, weights: Path, tmp_path: Path
 ) -> None:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import os
+import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -194,6 +195,44 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_saves_it(
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 3
     assert signal.getsignal(signal.SIGINT) is before
     assert_equal_bits(train(SPEC, recipe, photos, tmp_path, ignore), whole)
+
+
+class Signalling(tuple[Pair, ...]):
+    """Photos that send Ctrl-C `signals` times when they are counted (to draw a batch) or gone through (to validate) for
+    the `at`-th time."""
+
+    def __new__(cls, pairs: tuple[Pair, ...], counted: bool, at: int, signals: int) -> "Signalling":
+        made = super().__new__(cls, pairs)
+        made.counted, made.left, made.signals = counted, at, signals
+        return made
+
+    def _look(self, counted: bool) -> None:
+        self.left -= counted == self.counted
+        while self.left == 0 and self.signals:
+            self.signals -= 1
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def __len__(self) -> int:
+        self._look(True)
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Pair]:
+        self._look(False)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("when", "at", "signals"), [("train", 4, 1), ("held_out", 1, 1), ("held_out", 1, 2)])
+def test_ctrl_c_at_a_step_that_is_validated_loses_no_validation(
+    photos: Photos, tmp_path: Path, when: str, at: int, signals: int
+) -> None:
+    """Within step 4 or its validation; a second one does not wait, and the next run does step and validation again."""
+    interrupted = replace(photos, **{when: Signalling(getattr(photos, when), when == "train", at, signals)})
+    with pytest.raises(KeyboardInterrupt):
+        train(SPEC, RECIPE_8, interrupted, tmp_path, ignore)
+    assert torch.load(tmp_path / STATE, weights_only=True)["step"] == (4 if signals == 1 else 2)
+    train(SPEC, RECIPE_8, photos, tmp_path, ignore)
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines if line["psnr_db"] is not None] == [4, 8]
 
 
 def test_a_second_ctrl_c_comes_at_once_and_saves_no_half_step(
@@ -485,11 +524,22 @@ def test_a_run_folder_that_cannot_be_made_is_said(photos: Photos, tmp_path: Path
         train(SPEC, RECIPE_8, photos, tmp_path / place, ignore)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """As a disk with no more room than that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_is_said_and_the_state_before_it_is_kept(photos: Photos, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(SPEC, RECIPE_8, photos, tmp_path, interrupt_at(4))
-    (tmp_path / f".{STATE}.tmp").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match=r"Cannot write .*state.pt.*--run"):
+    room = (tmp_path / STATE).stat().st_size // 2
+    with pytest.raises(OutputError, match=r"Cannot write .*state.pt.*--run"), largest_file(room):
         train(SPEC, RECIPE_8, photos, tmp_path, ignore)
     assert saved_state(tmp_path) == (4, True)
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -6,9 +6,12 @@
 #   ./install.sh --remove-service
 # PYTHON=/path/to/python3 chooses the interpreter.
 set -eu
+umask 022 # the service, a user of its own, has to read what is made here
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 cd -- "$here"
 unit=/etc/systemd/system/edgesr.service
+about=http://127.0.0.1:8000/about
+asks='import sys, urllib.request as web; web.build_opener(web.ProxyHandler({})).open(sys.argv[1], timeout=5)'
 wanted_python='@PYTHON@'
 machine='@MACHINE@'
 oldest='3.11'
@@ -104,7 +107,15 @@ if [ "$service" = yes ]; then
   chmod 644 "$unit.new"
   mv -- "$unit.new" "$unit"
   systemctl daemon-reload
-  systemctl enable --now edgesr.service
+  systemctl enable edgesr.service
+  systemctl restart edgesr.service # one that runs already still has the files of before
+  echo "Waiting for the service ..."
+  left=60
+  until systemctl is-active --quiet edgesr.service && "$python" -c "$asks" "$about" 2>/dev/null; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || fail "the service does not answer at $about. What it says: journalctl -u edgesr"
+    sleep 1
+  done
   echo "The service runs: http://127.0.0.1:8000/ (systemctl status edgesr)"
 fi
 echo "Ready: ./upscale PHOTO   ./bench   ./serve"

@@ -8,8 +8,19 @@ function say(text, bad = false) {
   $("status").classList.toggle("bad", bad);
 }
 
+/** What the service says when it refuses. */
+async function told(answer) {
+  const isJson = answer.headers.get("Content-Type") === "application/json";
+  return isJson ? (await answer.json()).error : `The board answers ${answer.status} ${answer.statusText}.`;
+}
+
 async function start() {
-  about = await (await fetch("/about")).json();
+  const answer = await fetch("/about");
+  if (!answer.ok) {
+    say(await told(answer), true);
+    return;
+  }
+  about = await answer.json();
   for (const name of about.models) {
     const option = document.createElement("option");
     option.textContent = name;
@@ -26,19 +37,18 @@ async function enlarge(file) {
   }
   say("Enlarging ...");
   $("result").hidden = true;
-  const format = $("format").value;
-  const asked = new URLSearchParams({ model: $("model").value, format });
+  const [model, format] = [$("model").value, $("format").value];
+  const asked = new URLSearchParams({ model, format });
   const answer = await fetch(`/upscale?${asked}`, { method: "POST", body: file });
   if (!answer.ok) {
-    const told = answer.headers.get("Content-Type") === "application/json" ? (await answer.json()).error : answer.statusText;
-    say(told, true);
+    say(await told(answer), true);
     return;
   }
   if (shown) URL.revokeObjectURL(shown);
   shown = URL.createObjectURL(await answer.blob());
   $("image").src = shown;
   $("save").href = shown;
-  $("save").download = `${file.name.replace(/\.[^.]*$/, "")}_x${about.scales[$("model").value]}.${format}`;
+  $("save").download = `${file.name.replace(/\.[^.]*$/, "")}_x${about.scales[model]}.${format}`;
   const seconds = Number(answer.headers.get("X-Edgesr-Seconds")).toFixed(1);
   $("facts").textContent = `${seconds} s, ${answer.headers.get("X-Edgesr-Tiles")} tiles, ${decodeURIComponent(answer.headers.get("X-Edgesr-Runtime"))}`;
   $("result").hidden = false;
@@ -49,7 +59,10 @@ function take(files) {
   if (files.length && about) enlarge(files[0]).catch((error) => say(String(error), true));
 }
 
-$("file").addEventListener("change", () => take($("file").files));
+$("file").addEventListener("change", () => {
+  take([...$("file").files]);
+  $("file").value = ""; // so that the same photo can be chosen again, for another model
+});
 for (const event of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(event, (happened) => {
     happened.preventDefault();

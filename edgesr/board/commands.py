@@ -119,8 +119,9 @@ def _pixels(file: Path) -> npt.NDArray[np.uint8]:
 
 
 def _python(target: str) -> list[str]:
-    """The interpreter that runs this, with the same packages."""
-    return ["env", f"PYTHONPATH={':'.join((str(ABOVE), *filter(None, sys.path)))}", sys.executable]
+    """The interpreter that runs this, with the same packages and none of the folder that it happens to run in."""
+    packages = sys.path if sys.flags.safe_path else sys.path[1:]
+    return ["env", "PYTHONSAFEPATH=1", f"PYTHONPATH={':'.join((str(ABOVE), *packages))}", sys.executable]
 
 
 def _words(facts: dict[str, str]) -> str:

@@ -1,7 +1,9 @@
 """A page on which a photo is uploaded and comes back larger: WSGI, served by waitress.
 
 Listens on this board alone unless told otherwise; has no accounts, so in an open network put a proxy with a password
-before it. Photos are held in a temporary folder while they are worked on, and nowhere else.
+before it, which leaves the Host header as it is and whose name is given with --allow. Every photo then comes from the
+proxy's address: limiting each client is up to the proxy. Photos are held in a temporary folder while they are worked
+on, and nowhere else.
 """
 
 import json
@@ -21,10 +23,11 @@ from urllib.parse import parse_qs, quote
 from edgesr.board.chosen import Chosen, artifacts, choose
 from edgesr.board.console import Console
 from edgesr.board.limits import Rate, Turn, is_known_host
-from edgesr.errors import EdgesrError, MissingExtra, UsageError
+from edgesr.errors import EdgesrError, ImageError, MissingExtra, Unsupported, UsageError
 from edgesr.listener import Silent
 from edgesr.runner import Runner, open_artifact
-from edgesr.upscale import Options, Upscaled, upscale_files
+from edgesr.upscale import Options, Upscaled
+from edgesr.upscale import _upscale_file as upscale_file
 
 WAITING = 4
 THREADS = WAITING + 4
@@ -33,6 +36,7 @@ SILENT_S = 30
 CONNECTIONS = 50
 HEADER_BYTES = 16 << 10
 CHUNK_BYTES = 1 << 20
+MOST_FIELDS = 8
 BYTES_PER_MB = 1_000_000
 PAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -99,14 +103,19 @@ class Service:
         except Refused as error:
             answer = _json(error.status, {"error": str(error)}, *error.headers)
         except MemoryError:
-            answer = _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The board has too little memory for this photo."})
+            text = "The board has too little memory for this photo. Send a smaller one."
+            answer = _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": text})
+        except (EdgesrError, OSError) as error:  # a damaged artifact, a full disk: their words name places on the board
+            Console().say(f"Error: {error}")
+            text = "The board cannot do this now; its log says why. Try another model, or again later."
+            answer = _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": text})
         length = ("Content-Length", str(len(answer.body)))
         status = f"{answer.status.value} {answer.status.phrase}"
         start_response(status, [("Content-Type", answer.kind), length, *SAFE, *answer.headers])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
     def answer(self, environ: Environ) -> Answer:
-        """Raises Refused."""
+        """Raises Refused, EdgesrError, OSError and MemoryError."""
         if not is_known_host(environ.get("HTTP_HOST", ""), self.limits.names):
             raise Refused(HTTPStatus.FORBIDDEN, "This name is not known here. Start with --allow NAME.")
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
@@ -134,7 +143,7 @@ class Service:
         }
 
     def upscaled(self, environ: Environ) -> Answer:
-        """Raises Refused."""
+        """Raises Refused, EdgesrError, OSError and MemoryError."""
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and origin.partition("://")[2] != environ.get("HTTP_HOST"):
             raise Refused(HTTPStatus.FORBIDDEN, "Another site's page may not send photos here.")
@@ -148,7 +157,7 @@ class Service:
                 text = "Too many photos stand in line. Try again in a minute."
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, ("Retry-After", "60"))
             photo, larger = Path(name, "photo"), Path(name, f"larger.{suffix}")
-            _receive(environ, photo, self.limits.max_upload_mb)
+            _receive(environ, photo)
             done, facts = self._upscale(one, photo, larger)
             headers = (
                 ("Content-Disposition", f'attachment; filename="photo_x{one.manifest.scale}.{suffix}"'),
@@ -160,7 +169,10 @@ class Service:
             return Answer(HTTPStatus.OK, FORMATS[suffix], larger.read_bytes(), headers)
 
     def _asked(self, environ: Environ) -> tuple[Chosen, str]:
-        asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=8)
+        try:
+            asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=MOST_FIELDS)
+        except ValueError as error:
+            raise Refused(HTTPStatus.BAD_REQUEST, "Only model and format may be given.") from error
         model, suffix = asked.get("model", [None])[0], asked.get("format", ["png"])[0]
         if suffix not in FORMATS:
             raise Refused(HTTPStatus.BAD_REQUEST, f"format must be one of {', '.join(FORMATS)}.")
@@ -172,10 +184,11 @@ class Service:
     def _upscale(self, one: Chosen, photo: Path, larger: Path) -> tuple[Upscaled, dict[str, str]]:
         options = Options(memory_mb=self.limits.memory_mb, max_mpx=self.limits.max_mpx)
         runner = self.runner(one)
-        done = next(upscale_files([(photo, larger)], runner, one.manifest, options, Silent()))
-        if done.error is not None:
-            text = done.error.replace(str(photo), "the photo").replace(str(larger), "the result")
-            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, text)
+        try:
+            done = upscale_file(photo, larger, runner, one.manifest, options, Silent())
+        except (ImageError, Unsupported) as error:
+            text = str(error).replace(str(photo), "the photo").replace(str(larger), "the result")
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, text) from error
         return done, runner.describe()
 
     def runner(self, one: Chosen) -> Runner:
@@ -189,7 +202,7 @@ class Service:
 
 def serve(asked: Namespace) -> int:
     """Until it is ended. Raises EdgesrError: damaged artifact, port in use."""
-    waitress = _waitress()
+    waitress = _waitress(asked.max_upload_mb)
     found = artifacts(asked.bundle)
     names = (*asked.allow, asked.host, socket.gethostname(), f"{socket.gethostname()}.local")
     limits = Limits(asked.max_upload_mb, asked.max_mpx, asked.per_minute, asked.memory, names)
@@ -205,7 +218,7 @@ def serve(asked: Namespace) -> int:
             connection_limit=CONNECTIONS,
             channel_timeout=SILENT_S,
             max_request_header_size=HEADER_BYTES,
-            max_request_body_size=asked.max_upload_mb * BYTES_PER_MB,
+            max_request_body_size=asked.max_upload_mb * BYTES_PER_MB + 1,  # the least that it refuses
         )
     except OSError as error:
         raise UsageError(f"Cannot listen on {asked.host}:{asked.port}: {error.strerror or error}.") from error
@@ -216,25 +229,47 @@ def serve(asked: Namespace) -> int:
     return 0
 
 
-def _waitress() -> Any:
+def _waitress(max_upload_mb: int) -> Any:
+    """The server; what it refuses before the application sees it, it says in JSON as the application does."""
     try:
         import waitress
+        from waitress import channel, task
     except ModuleNotFoundError as error:
         raise MissingExtra("waitress", "board") from error
+
+    class Told(task.ErrorTask):  # type: ignore[misc]  # waitress has no types
+        def execute(self) -> None:
+            self.request.error = _Error(self.request.error, max_upload_mb)
+            super().execute()
+
+    channel.HTTPChannel.error_task_class = Told
     return waitress
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """`found`: an error of waitress 3, which is asked for its answer with this method."""
+
+    found: Any
+    max_upload_mb: int
+
+    def to_response(self, ident: str | None) -> tuple[str, list[tuple[str, str]], bytes]:
+        text = f"{self.found.reason}: {self.found.body}."
+        if self.found.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            text = f"A photo may have {self.max_upload_mb} MB at most. Send a smaller one."
+        answer = _json(HTTPStatus(self.found.code), {"error": text})
+        return f"{self.found.code} {self.found.reason}", [("Content-Type", answer.kind), *SAFE], answer.body
 
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _receive(environ: Environ, file: Path, max_upload_mb: int) -> None:
-    """Raises Refused. waitress has counted the bytes of a chunked body by then."""
+def _receive(environ: Environ, file: Path) -> None:
+    """Raises Refused, OSError. waitress has counted the bytes by then, those of a chunked body too."""
     length = environ.get("CONTENT_LENGTH") or ""
     if not length.isdigit() or int(length) == 0:
         raise Refused(HTTPStatus.LENGTH_REQUIRED, "Send the photo's bytes as the body.")
-    if int(length) > max_upload_mb * BYTES_PER_MB:
-        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A photo may have {max_upload_mb} MB at most.")
     left = int(length)
     with file.open("wb") as stream:
         while left > 0:

@@ -172,6 +172,11 @@ a page on http://127.0.0.1:8000 that takes a photo and gives it back. It listens
 `./serve --host 0.0.0.0 --allow NAME.local`; it has no password, so do so only where you trust everyone. Limits:
 `./serve --help`. `sudo ./install.sh --service` starts it with the board; unpack the bundle in /opt for that, because
 the service runs as a user of its own.
+
+Behind a proxy with a password: it must pass the Host header on as it came (nginx: `proxy_set_header Host $http_host;`),
+and the service must know that name: `sudo systemctl edit edgesr` and, below `[Service]`, the two lines `ExecStart=` and
+`ExecStart=/opt/edgesr-{name}/serve --allow NAME --per-minute 60`. All photos then come from the proxy's address, so it
+is the proxy that limits each client.
 {more}
 | artifact | file | sha256 |
 |---|---|---|

@@ -136,8 +136,6 @@ def _steps(
         unchecked = []
         if state.step % settings.save_every == 0:
             keep(state)
-        if asked():
-            yield None
         validate = state.step == settings.steps or state.step % settings.validate_every == 0
         if validate or state.step % LOG_EVERY == 0 or state.step % settings.save_every == 0:
             speed = len(losses) / (time.perf_counter() - since)
@@ -146,6 +144,8 @@ def _steps(
             mean = sum(losses) / len(losses)
             yield Progress(state.step, settings.steps, mean, speed, fidelity, rate)
             losses, since = [], time.perf_counter()
+        if asked():  # after the report: a step that is saved is not validated again
+            yield None
 
 
 def _one_step(state: State, lesson: Lesson, drawn: Tensor, machine: Machine) -> Tensor:

@@ -63,9 +63,10 @@ def train(
     `start`: weights of the training form that a new run begins with; what it lacks begins anew. `teacher`: the one that
     `recipe` names. `machine`: where; this process and its CPU if None.
 
-    Ctrl-C loses nothing: it waits for the end of the step, and what was reached is saved. Raises UsageError for a patch
-    that the network cannot take, TrainingError if `folder` holds a run with another recipe or other photos, if memory
-    runs out or if training diverges in spite of its rollbacks, OutputError if the folder cannot be written.
+    Ctrl-C loses nothing: it waits for the end of the step and its validation, and what was reached is saved. Raises
+    UsageError for a patch that the network cannot take, TrainingError if `folder` holds a run with another recipe or
+    other photos, if memory runs out or if training diverges in spite of its rollbacks, OutputError if the folder cannot
+    be written.
     """
     machine = machine or Machine()
     assert recipe.teacher_sha256 == (None if teacher is None else teacher.provenance.sha256)
@@ -159,15 +160,15 @@ def _steps(
         state.step += 1
         if state.step % recipe.save_every == 0:
             keep(state)
-        state.whole = True
-        if machine.any(asked()):
-            raise KeyboardInterrupt
         validate = state.step == recipe.steps or state.step % recipe.validate_every == 0
+        psnr = validate_db(state.average, held_out, machine.device) if validate and machine.leads else None
+        state.best_psnr_db = state.best_psnr_db if psnr is None else max(state.best_psnr_db, psnr)
+        state.whole = True
         if validate or state.step % LOG_EVERY == 0 or state.step % recipe.save_every == 0:
-            psnr = validate_db(state.average, held_out, machine.device) if validate and machine.leads else None
-            state.best_psnr_db = state.best_psnr_db if psnr is None else max(state.best_psnr_db, psnr)
             yield report(sum(losses) / len(losses), psnr)
             losses, since = [], time.perf_counter()
+        if machine.any(asked()):  # after the report: a step that is saved is not validated again
+            raise KeyboardInterrupt
 
 
 def _rolled_back(state: State, recipe: Recipe, error: Diverged) -> str:

@@ -36,7 +36,7 @@ class State:
     """The states at the last two steps that `save_every` divides, older first: a function of the recipe alone, so that
     a resumed run goes back to where an uninterrupted one does."""
     whole: bool = True
-    """False within a step."""
+    """False within a step and its validation."""
 
 
 def begin(

@@ -46,6 +46,8 @@ final class CoreCheck {
                 return pixels(new ChannelsLast(CoreCheck::squaresOfPixels, 2));
             case "output":
                 return output();
+            case "colour and alpha":
+                return colourAndAlpha();
             case "records":
                 return records(manifest());
             default:
@@ -135,6 +137,21 @@ final class CoreCheck {
         boolean[] goesOn = {words.pop().equals("on")};
         Photo large = Upscaling.run(new Photo(8, 8, white), plan, (tile, size) -> made, (done, of, took) -> goesOn[0]);
         return large == null ? "stopped" : large.width + "x" + large.height;
+    }
+
+    /** A model that gives one value for the colour of a half transparent photo and one for its alpha. */
+    private String colourAndAlpha() throws AppException {
+        float[] values = {Float.parseFloat(words.pop()), Float.parseFloat(words.pop())};
+        int[] half = new int[16];
+        Arrays.fill(half, 0x80ffffff);
+        TilePlan plan = TilePlan.of(4, 4, new SideRule(0, 1, 1), 2, new Size(4, 4));
+        int[] asked = {0};
+        TileModel model = (tile, size) -> {
+            float[] made = new float[192];
+            Arrays.fill(made, values[asked[0]++ % 2]);
+            return made;
+        };
+        return "made " + Upscaling.run(new Photo(4, 4, half), plan, model, (done, of, took) -> true).width;
     }
 
     private Manifest manifest() throws AppException {

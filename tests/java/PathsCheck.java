@@ -18,6 +18,9 @@ final class PathsCheck {
                 case "type":
                     System.out.println(Paths.type(asked[1]) + " " + Paths.isText(Paths.type(asked[1])));
                     break;
+                case "gives way":
+                    System.out.println(Paths.givesWay(asked[1], asked[2]));
+                    break;
                 default:
                     System.out.println(Paths.plainName(asked[1]));
             }

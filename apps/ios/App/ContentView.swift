@@ -24,7 +24,9 @@ struct ContentView: View {
         .onChange(of: picked) { _, item in
             guard let item else { return }
             Task {
-                if let data = try? await item.loadTransferable(type: Data.self) {
+                let data = try? await item.loadTransferable(type: Data.self)
+                guard item == picked else { return }  // another was picked while this one was loaded
+                if let data {
                     work.take(data)
                 } else {
                     work.alert = "The photo cannot be read. Choose another."
@@ -74,6 +76,8 @@ struct ContentView: View {
         if case .running(let done, let all) = work.state {
             ProgressView(value: Double(done), total: Double(max(all, 1))) { Text("\(done) of \(all) tiles") }
             Button("Cancel", role: .cancel) { work.stop() }
+        } else if work.state == .reading {
+            ProgressView("Reading the photo ...")
         } else {
             Button { work.enlarge() } label: { Text("Enlarge").frame(maxWidth: .infinity) }
                 .buttonStyle(.borderedProminent)

@@ -7,7 +7,7 @@ import UIKit
 /// What the screen shows, and the work behind it. Everything long runs apart from the screen and can be stopped.
 @MainActor @Observable
 final class Work {
-    enum State: Equatable { case empty, ready, running(done: Int, of: Int), benching(String), done }
+    enum State: Equatable { case empty, reading, ready, running(done: Int, of: Int), benching(String), done }
 
     struct Facts: Equatable {
         let ms: Double
@@ -18,8 +18,6 @@ final class Work {
 
     nonisolated static let benchRuns = 20
     nonisolated static let benchRepeats = 3
-    /// Of a result's RGBA, at most a quarter of the memory.
-    static let mostPixels = Int(ProcessInfo.processInfo.physicalMemory / 4 / 4 / 16)
 
     let artifacts: [Artifact]
     var chosen = 0
@@ -34,6 +32,8 @@ final class Work {
     var keepsExif = true
     private var opened: Opened?
     private var task: Task<Void, Never>?
+    /// Of what was begun last: what was begun before it shows nothing any longer.
+    private var number = 0
 
     init() {
         do {
@@ -58,23 +58,44 @@ final class Work {
 
     var isBusy: Bool {
         switch state {
-        case .running, .benching: true
+        case .reading, .running, .benching: true
         default: false
         }
     }
 
-    func take(_ data: Data) {
+    /// Of the largest result that a model here makes, RGBA may take a quarter of the memory.
+    private var mostPixels: Int {
+        let scale = artifacts.map(\.manifest.scale).max() ?? 1
+        return Int(ProcessInfo.processInfo.physicalMemory) / 4 / 4 / (scale * scale)
+    }
+
+    /// Ends what runs, and gives the number of what begins.
+    private func begin(_ beginning: State) -> Int {
         stop()
-        do {
-            let photo = try openPhoto(data, mostPixels: Work.mostPixels)
-            opened = photo
-            before = photo.image
-            after = nil
-            facts = nil
-            state = .ready
-        } catch {
-            alert = error.localizedDescription
+        number += 1
+        state = beginning
+        return number
+    }
+
+    func take(_ data: Data) {
+        let (number, mostPixels) = (begin(.reading), mostPixels)
+        task = Task.detached(priority: .userInitiated) {
+            do {
+                let photo = try openPhoto(data, mostPixels: mostPixels)
+                await self.show(photo, number)
+            } catch {
+                await self.fail(error, number)
+            }
         }
+    }
+
+    private func show(_ photo: Opened, _ number: Int) {
+        guard number == self.number else { return }
+        opened = photo
+        before = photo.image
+        after = nil
+        facts = nil
+        state = .ready
     }
 
     func stop() {
@@ -84,7 +105,7 @@ final class Work {
     func enlarge() {
         guard let opened, artifacts.indices.contains(chosen), !isBusy else { return }
         let (artifact, processor, keeps) = (artifacts[chosen], processor, keepsExif)
-        state = .running(done: 0, of: 1)
+        let number = begin(.running(done: 0, of: 1))
         task = Task.detached(priority: .userInitiated) {
             do {
                 let plan = try planImage(height: opened.photo.height, width: opened.photo.width, manifest: artifact.manifest)
@@ -96,35 +117,38 @@ final class Work {
                 ) { done, all, tookNs in
                     try Task.checkCancellation()
                     tiles.append(Double(tookNs) / 1e6)
-                    Task { @MainActor in self.progress(done, all) }
+                    Task { @MainActor in self.progress(done, all, number) }
                 }
                 let ms = Double(DispatchTime.now().uptimeNanoseconds - began) / 1e6
                 let image = try cgImage(of: large)
                 let ranOn = "\(model.runtime), \(model.backend)"
-                let comment = "\(artifact.manifest.slug), sha256 \(artifact.manifest.files[0].sha256), \(ranOn)"
+                let comment = "\(artifact.manifest.slug), sha256 \(artifact.identity(sha256: sha256Hex)), \(ranOn)"
                 let file = try writePNG(image, exif: keeps ? opened.exif : nil, comment: comment)
                 let facts = Facts(ms: ms, tileMs: percentile(tiles, 0.5) ?? 0, tiles: tiles.count, ranOn: ranOn)
-                await self.show(image, file, facts)
+                await self.show(image, file, facts, number)
             } catch {
-                await self.fail(error)
+                await self.fail(error, number)
             }
         }
     }
 
-    private func progress(_ done: Int, _ all: Int) {
-        if case .running = state { state = .running(done: done, of: all) }
+    private func progress(_ done: Int, _ all: Int, _ number: Int) {
+        guard number == self.number, case .running = state else { return }
+        state = .running(done: done, of: all)
     }
 
-    private func show(_ image: CGImage, _ file: URL, _ facts: Facts) {
+    private func show(_ image: CGImage, _ file: URL, _ facts: Facts, _ number: Int) {
+        guard number == self.number else { return }
         after = image
         result = file
         self.facts = facts
         state = .done
     }
 
-    private func fail(_ error: Error) {
+    private func fail(_ error: Error, _ number: Int) {
+        guard number == self.number else { return }
         if !(error is CancellationError) { alert = error.localizedDescription }
-        state = after == nil ? .ready : .done
+        state = before == nil ? .empty : after == nil ? .ready : .done
     }
 
     /// Pieces of the chosen photo, cold starts with one warm-up; writes the records of `edgesr bench`.
@@ -132,14 +156,14 @@ final class Work {
         guard let opened, artifacts.indices.contains(chosen), !isBusy else { return }
         let (artifact, processor) = (artifacts[chosen], processor)
         let (device, system) = (UIDevice.current.model, "\(UIDevice.current.systemName) \(UIDevice.current.systemVersion)")
-        state = .benching("Starting ...")
+        let number = begin(.benching("Starting ..."))
         task = Task.detached(priority: .userInitiated) {
             do {
                 let plan = try planImage(height: opened.photo.height, width: opened.photo.width, manifest: artifact.manifest)
                 let inputs = plan.boxes.prefix(8).map { tileInput(opened.photo, plan, $0, .colour) }
                 var (repeats, runtime): ([Repeat], [String: String]) = ([], [:])
-                for number in 1...Work.benchRepeats {
-                    await self.tell("Start \(number) of \(Work.benchRepeats) ...")
+                for start in 1...Work.benchRepeats {
+                    await self.tell("Start \(start) of \(Work.benchRepeats) ...", number)
                     let (one, ran) = try Work.timed(artifact, processor, inputs, plan.tile)
                     repeats.append(one)
                     runtime = ran
@@ -152,9 +176,9 @@ final class Work {
                     inputsSha256: sha256Hex(pixels), runtime: runtime, repeats: repeats)
                 let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(artifact.manifest.slug).jsonl")
                 try run.jsonl().write(to: file, atomically: true, encoding: .utf8)
-                await self.benched(file)
+                await self.benched(file, number)
             } catch {
-                await self.fail(error)
+                await self.fail(error, number)
             }
         }
     }
@@ -187,11 +211,13 @@ final class Work {
         return (one, ran)
     }
 
-    private func tell(_ text: String) {
-        if case .benching = state { state = .benching(text) }
+    private func tell(_ text: String, _ number: Int) {
+        guard number == self.number, case .benching = state else { return }
+        state = .benching(text)
     }
 
-    private func benched(_ file: URL) {
+    private func benched(_ file: URL, _ number: Int) {
+        guard number == self.number else { return }
         records = file
         state = after == nil ? .ready : .done
     }

@@ -31,6 +31,12 @@ public struct Photo: Sendable {
         }
         return Double(sum) / Double(3 * 255 * 255 * max(width * height, 1))
     }
+
+    /// Mean of alpha, in 0...1.
+    var alphaMean: Double {
+        let sum = stride(from: 3, to: rgba.count, by: 4).reduce(0) { $0 + Int(rgba[$1]) }
+        return Double(sum) / Double(255 * max(width * height, 1))
+    }
 }
 
 /// Which image of the photo goes through the network.
@@ -58,12 +64,13 @@ public func tileInput(_ photo: Photo, _ plan: TilePlan, _ box: Box, _ source: So
     return unit
 }
 
-/// Watches what must never be shown: NaN, infinity, or black from a photo that is not.
+/// Watches what must never be shown: NaN, infinity, or black from what is not. Colour and alpha have one each: if one is
+/// bright, that must not hide that the other is black.
 public struct OutputCheck {
-    private let photo: Photo
+    private let sourceMean: Double
     private var brightest: Float = 0
 
-    public init(_ photo: Photo) { self.photo = photo }
+    public init(sourceMean: Double) { self.sourceMean = sourceMean }
 
     public mutating func tile(_ numbers: [Float]) throws {
         for number in numbers {
@@ -78,7 +85,7 @@ public struct OutputCheck {
     }
 
     public func end() throws {
-        guard brightest < visible, photo.mean > 2 / 255 else { return }
+        guard brightest < visible, sourceMean > 2 / 255 else { return }
         throw AppError(
             .output,
             "The network returned a black image although the photo is not: this model does not work on this device's "

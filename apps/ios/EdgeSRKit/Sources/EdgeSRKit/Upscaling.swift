@@ -13,7 +13,7 @@ public func upscale(
     let scale = plan.scale
     let expected = 3 * plan.tile.height * plan.tile.width * scale * scale
     var result = [UInt8](repeating: 0, count: 4 * plan.width * plan.height * scale * scale)
-    var check = OutputCheck(photo)
+    var (colourCheck, alphaCheck) = (OutputCheck(sourceMean: photo.mean), OutputCheck(sourceMean: photo.alphaMean))
     let hasAlpha = photo.hasAlpha
     for (index, box) in plan.boxes.enumerated() {
         let began = clock()
@@ -23,11 +23,12 @@ public func upscale(
         for answer in [colour, alpha].compactMap({ $0 }) where answer.count != expected {
             throw AppError(.artifact, "The model gave \(answer.count) numbers, not \(expected). Make the bundle again.")
         }
-        try check.tile(colour)
-        if let alpha { try check.tile(alpha) }
+        try colourCheck.tile(colour)
+        if let alpha { try alphaCheck.tile(alpha) }
         paste(photo, plan, box, colour: colour, alpha: alpha, into: &result)
         try onTile(index + 1, plan.boxes.count, took)
     }
-    try check.end()
+    try colourCheck.end()
+    if hasAlpha { try alphaCheck.end() }
     return Photo(width: plan.width * scale, height: plan.height * scale, rgba: result, isGrey: photo.isGrey)
 }

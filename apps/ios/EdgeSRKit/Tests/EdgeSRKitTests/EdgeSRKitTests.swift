@@ -120,6 +120,33 @@ final class EdgeSRKitTests: XCTestCase {
         }
     }
 
+    /// Gives one value for colour and one for alpha, which are asked for in turn.
+    private final class InTurn: TileModel {
+        let colour, alpha: Float
+        private var isAlpha = true
+
+        init(colour: Float, alpha: Float) { (self.colour, self.alpha) = (colour, alpha) }
+
+        func predict(_ tile: [Float], size: Size) -> [Float] {
+            isAlpha.toggle()
+            return [Float](repeating: isAlpha ? alpha : colour, count: 192)
+        }
+    }
+
+    func testColourAndAlphaAreCheckedEach() throws {
+        let photo = Photo(width: 4, height: 4, rgba: [UInt8](repeating: 128, count: 64), isGrey: false)
+        let rule = SideRule(haloPx: 0, minSidePx: 1, multiplePx: 1)
+        let plan = try planTiles(height: 4, width: 4, rule: rule, scale: 2, tile: Size(height: 4, width: 4))
+        let wrong: [(Float, Float)] = [(0, 0.5), (0.5, 0), (.nan, 0.5), (0.5, .nan), (0.5, .infinity)]
+        for (colour, alpha) in wrong {
+            let model = InTurn(colour: colour, alpha: alpha)
+            XCTAssertThrowsError(try upscale(photo, plan, model: model, clock: { 0 }) { _, _, _ in }, "\(colour) \(alpha)") {
+                XCTAssertEqual(($0 as? AppError)?.kind, .output)
+            }
+        }
+        XCTAssertNoThrow(try upscale(photo, plan, model: InTurn(colour: 0.5, alpha: 0.5), clock: { 0 }) { _, _, _ in })
+    }
+
     func testTheManifestIsRead() throws {
         let manifest = try Manifest(json: Data(cases().manifest.utf8))
         XCTAssertEqual(manifest.scale, 4)

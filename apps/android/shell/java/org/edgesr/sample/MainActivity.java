@@ -18,6 +18,7 @@ import java.io.File;
 public final class MainActivity extends Activity {
     private static final int CHOOSE = 1;
     private static final int SAVE = 2;
+    private static final String LEAVING = "leaving";
 
     private WebView page;
     private Outbox outbox;
@@ -29,6 +30,9 @@ public final class MainActivity extends Activity {
     protected void onCreate(Bundle state) {
         super.onCreate(state);
         outbox = new Outbox(this);
+        if (state != null && state.getString(LEAVING) != null) {
+            leaving = new File(Files.folder(this), state.getString(LEAVING));
+        }
         page = new WebView(this);
         WebSettings settings = page.getSettings();
         settings.setJavaScriptEnabled(true);
@@ -41,6 +45,15 @@ public final class MainActivity extends Activity {
         page.addJavascriptInterface(outbox, "edgesrShell");
         setContentView(page);
         page.loadUrl(Site.START);
+    }
+
+    /** Android may end the app while the dialog for saving is open. */
+    @Override
+    protected void onSaveInstanceState(Bundle state) {
+        super.onSaveInstanceState(state);
+        if (leaving != null) {
+            state.putString(LEAVING, leaving.getName());
+        }
     }
 
     /** The page's process ended, which is how Android takes memory back. */
@@ -86,7 +99,7 @@ public final class MainActivity extends Activity {
             waiting.onReceiveValue(result == RESULT_OK ? found(result, data) : null);
             waiting = null;
             picture = null;
-        } else if (request == SAVE && leaving != null) {
+        } else if (request == SAVE) {
             if (result == RESULT_OK && data != null && data.getData() != null) {
                 outbox.copy(leaving, data.getData());
             }
@@ -126,7 +139,7 @@ public final class MainActivity extends Activity {
             waiting = callback;
             Intent intent;
             if (wanted.isCaptureEnabled()) {
-                picture = Files.address(outbox.fresh("picture.jpg"));
+                picture = Files.address(outbox.fresh(Paths.PICTURE));
                 intent = new Intent(MediaStore.ACTION_IMAGE_CAPTURE);
                 intent.putExtra(MediaStore.EXTRA_OUTPUT, picture);
                 intent.addFlags(Intent.FLAG_GRANT_WRITE_URI_PERMISSION | Intent.FLAG_GRANT_READ_URI_PERMISSION);

@@ -1,6 +1,7 @@
 package org.edgesr.sample;
 
 import android.net.Uri;
+import android.provider.DocumentsContract;
 import android.util.Base64;
 import android.webkit.JavascriptInterface;
 import java.io.File;
@@ -23,17 +24,20 @@ final class Outbox {
         this.activity = activity;
     }
 
-    /** An empty place for a file; only the last one is kept. */
-    File fresh(String name) {
+    /** An empty place for a file; of results and of the camera's photos, only the last one is kept. */
+    File fresh(String wanted) {
+        String name = Paths.plainName(wanted);
         File folder = Files.folder(activity);
         File[] old = folder.listFiles();
         if (old != null) {
             for (File each : old) {
-                each.delete();
+                if (Paths.givesWay(each.getName(), name)) {
+                    each.delete();
+                }
             }
         }
         folder.mkdirs();
-        return new File(folder, Paths.plainName(name));
+        return new File(folder, name);
     }
 
     @JavascriptInterface
@@ -92,7 +96,7 @@ final class Outbox {
         return true;
     }
 
-    /** To where the person said, apart from the thread that draws. */
+    /** To where the person said, apart from the thread that draws. `source`: null if nobody knows it any longer. */
     void copy(final File source, final Uri target) {
         new Thread(
                         new Runnable() {
@@ -112,6 +116,10 @@ final class Outbox {
     }
 
     private String copied(File source, Uri target) {
+        if (source == null || !source.isFile()) {
+            return "Not saved: the result is gone, because the app was closed in between. Make it again."
+                    + discarded(target);
+        }
         try (InputStream in = new FileInputStream(source);
                 OutputStream out = activity.getContentResolver().openOutputStream(target, "wt")) {
             byte[] buffer = new byte[BUFFER];
@@ -120,8 +128,19 @@ final class Outbox {
             }
             return "Saved.";
         } catch (IOException | SecurityException | NullPointerException error) {
-            return "Not saved: " + error.getMessage();
+            return "Not saved: " + error.getMessage() + "." + discarded(target);
         }
+    }
+
+    /** The dialog has made an empty document, and half a file is of no use either. */
+    private String discarded(Uri target) {
+        try {
+            if (DocumentsContract.deleteDocument(activity.getContentResolver(), target)) {
+                return "";
+            }
+        } catch (Exception error) { // a place that cannot delete says so in many ways
+        }
+        return " A file that is not whole is left there: delete it.";
     }
 
     private boolean close() {

@@ -7,6 +7,9 @@ final class Paths {
     /** Kept free for pages in apps by Android's makers: no server answers there. */
     static final String HOST = "appassets.androidplatform.net";
 
+    /** Where the camera app puts its photo. */
+    static final String PICTURE = "picture.jpg";
+
     private static final int LONGEST = 100;
 
     private Paths() {}
@@ -52,6 +55,11 @@ final class Paths {
 
     static boolean isText(String type) {
         return type.startsWith("text/") || type.equals("application/json") || type.equals("image/svg+xml");
+    }
+
+    /** Whether the file `old` goes when `fresh` comes: a camera's photo replaces one, and no result that is on its way. */
+    static boolean givesWay(String old, String fresh) {
+        return old.equals(PICTURE) == fresh.equals(PICTURE);
     }
 
     /** A name for a file in the app's own folder: whatever the page says, it stays there. */

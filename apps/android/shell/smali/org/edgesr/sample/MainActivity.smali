@@ -13,6 +13,8 @@
 # static fields
 .field private static final CHOOSE:I = 0x1
 
+.field private static final LEAVING:Ljava/lang/String; = "leaving"
+
 .field private static final SAVE:I = 0x2
 
 
@@ -195,19 +197,15 @@
 
     if-ne p1, v0, :cond_18
 
-    iget-object v0, p0, Lorg/edgesr/sample/MainActivity;->leaving:Ljava/io/File;
+    if-ne p2, v3, :cond_33
 
-    if-eqz v0, :cond_18
-
-    if-ne p2, v3, :cond_37
-
-    if-eqz p3, :cond_37
+    if-eqz p3, :cond_33
 
     invoke-virtual {p3}, Landroid/content/Intent;->getData()Landroid/net/Uri;
 
     move-result-object v0
 
-    if-eqz v0, :cond_37
+    if-eqz v0, :cond_33
 
     iget-object v0, p0, Lorg/edgesr/sample/MainActivity;->outbox:Lorg/edgesr/sample/Outbox;
 
@@ -219,18 +217,18 @@
 
     invoke-virtual {v0, v2, v3}, Lorg/edgesr/sample/Outbox;->copy(Ljava/io/File;Landroid/net/Uri;)V
 
-    :cond_37
+    :cond_33
     iput-object v1, p0, Lorg/edgesr/sample/MainActivity;->leaving:Ljava/io/File;
 
     goto :goto_18
 .end method
 
 .method protected onCreate(Landroid/os/Bundle;)V
-    .registers 5
+    .registers 7
 
-    const/4 v2, 0x1
+    const/4 v4, 0x1
 
-    const/4 v1, 0x0
+    const/4 v3, 0x0
 
     invoke-super {p0, p1}, Landroid/app/Activity;->onCreate(Landroid/os/Bundle;)V
 
@@ -240,6 +238,33 @@
 
     iput-object v0, p0, Lorg/edgesr/sample/MainActivity;->outbox:Lorg/edgesr/sample/Outbox;
 
+    if-eqz p1, :cond_27
+
+    const-string v0, "leaving"
+
+    invoke-virtual {p1, v0}, Landroid/os/Bundle;->getString(Ljava/lang/String;)Ljava/lang/String;
+
+    move-result-object v0
+
+    if-eqz v0, :cond_27
+
+    new-instance v0, Ljava/io/File;
+
+    invoke-static {p0}, Lorg/edgesr/sample/Files;->folder(Landroid/content/Context;)Ljava/io/File;
+
+    move-result-object v1
+
+    const-string v2, "leaving"
+
+    invoke-virtual {p1, v2}, Landroid/os/Bundle;->getString(Ljava/lang/String;)Ljava/lang/String;
+
+    move-result-object v2
+
+    invoke-direct {v0, v1, v2}, Ljava/io/File;-><init>(Ljava/io/File;Ljava/lang/String;)V
+
+    iput-object v0, p0, Lorg/edgesr/sample/MainActivity;->leaving:Ljava/io/File;
+
+    :cond_27
     new-instance v0, Landroid/webkit/WebView;
 
     invoke-direct {v0, p0}, Landroid/webkit/WebView;-><init>(Landroid/content/Context;)V
@@ -252,15 +277,15 @@
 
     move-result-object v0
 
-    invoke-virtual {v0, v2}, Landroid/webkit/WebSettings;->setJavaScriptEnabled(Z)V
+    invoke-virtual {v0, v4}, Landroid/webkit/WebSettings;->setJavaScriptEnabled(Z)V
 
-    invoke-virtual {v0, v2}, Landroid/webkit/WebSettings;->setDomStorageEnabled(Z)V
+    invoke-virtual {v0, v4}, Landroid/webkit/WebSettings;->setDomStorageEnabled(Z)V
 
-    invoke-virtual {v0, v1}, Landroid/webkit/WebSettings;->setAllowFileAccess(Z)V
+    invoke-virtual {v0, v3}, Landroid/webkit/WebSettings;->setAllowFileAccess(Z)V
 
-    invoke-virtual {v0, v1}, Landroid/webkit/WebSettings;->setGeolocationEnabled(Z)V
+    invoke-virtual {v0, v3}, Landroid/webkit/WebSettings;->setGeolocationEnabled(Z)V
 
-    invoke-virtual {v0, v1}, Landroid/webkit/WebSettings;->setSupportMultipleWindows(Z)V
+    invoke-virtual {v0, v3}, Landroid/webkit/WebSettings;->setSupportMultipleWindows(Z)V
 
     iget-object v0, p0, Lorg/edgesr/sample/MainActivity;->page:Landroid/webkit/WebView;
 
@@ -343,6 +368,29 @@
     move-result v0
 
     goto :goto_11
+.end method
+
+.method protected onSaveInstanceState(Landroid/os/Bundle;)V
+    .registers 4
+
+    invoke-super {p0, p1}, Landroid/app/Activity;->onSaveInstanceState(Landroid/os/Bundle;)V
+
+    iget-object v0, p0, Lorg/edgesr/sample/MainActivity;->leaving:Ljava/io/File;
+
+    if-eqz v0, :cond_12
+
+    const-string v0, "leaving"
+
+    iget-object v1, p0, Lorg/edgesr/sample/MainActivity;->leaving:Ljava/io/File;
+
+    invoke-virtual {v1}, Ljava/io/File;->getName()Ljava/lang/String;
+
+    move-result-object v1
+
+    invoke-virtual {p1, v0, v1}, Landroid/os/Bundle;->putString(Ljava/lang/String;Ljava/lang/String;)V
+
+    :cond_12
+    return-void
 .end method
 
 .method restart()V

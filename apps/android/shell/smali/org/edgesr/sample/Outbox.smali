@@ -84,16 +84,51 @@
 .method private copied(Ljava/io/File;Landroid/net/Uri;)Ljava/lang/String;
     .registers 8
 
-    :try_start_0
+    if-eqz p1, :cond_8
+
+    invoke-virtual {p1}, Ljava/io/File;->isFile()Z
+
+    move-result v0
+
+    if-nez v0, :cond_20
+
+    :cond_8
+    new-instance v0, Ljava/lang/StringBuilder;
+
+    invoke-direct {v0}, Ljava/lang/StringBuilder;-><init>()V
+
+    const-string v1, "Not saved: the result is gone, because the app was closed in between. Make it again."
+
+    invoke-virtual {v0, v1}, Ljava/lang/StringBuilder;->append(Ljava/lang/String;)Ljava/lang/StringBuilder;
+
+    move-result-object v0
+
+    invoke-direct {p0, p2}, Lorg/edgesr/sample/Outbox;->discarded(Landroid/net/Uri;)Ljava/lang/String;
+
+    move-result-object v1
+
+    invoke-virtual {v0, v1}, Ljava/lang/StringBuilder;->append(Ljava/lang/String;)Ljava/lang/StringBuilder;
+
+    move-result-object v0
+
+    invoke-virtual {v0}, Ljava/lang/StringBuilder;->toString()Ljava/lang/String;
+
+    move-result-object v0
+
+    :goto_1f
+    return-object v0
+
+    :cond_20
+    :try_start_20
     new-instance v1, Ljava/io/FileInputStream;
 
     invoke-direct {v1, p1}, Ljava/io/FileInputStream;-><init>(Ljava/io/File;)V
-    :try_end_5
-    .catch Ljava/io/IOException; {:try_start_0 .. :try_end_5} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_0 .. :try_end_5} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_0 .. :try_end_5} :catch_60
+    :try_end_25
+    .catch Ljava/io/IOException; {:try_start_20 .. :try_end_25} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_20 .. :try_end_25} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_20 .. :try_end_25} :catch_89
 
-    :try_start_5
+    :try_start_25
     iget-object v0, p0, Lorg/edgesr/sample/Outbox;->activity:Lorg/edgesr/sample/MainActivity;
 
     invoke-virtual {v0}, Lorg/edgesr/sample/MainActivity;->getContentResolver()Landroid/content/ContentResolver;
@@ -103,25 +138,25 @@
     const-string v2, "wt"
 
     invoke-virtual {v0, p2, v2}, Landroid/content/ContentResolver;->openOutputStream(Landroid/net/Uri;Ljava/lang/String;)Ljava/io/OutputStream;
-    :try_end_10
-    .catch Ljava/lang/Throwable; {:try_start_5 .. :try_end_10} :catch_36
-    .catch Ljava/io/IOException; {:try_start_5 .. :try_end_10} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_5 .. :try_end_10} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_5 .. :try_end_10} :catch_60
+    :try_end_30
+    .catch Ljava/lang/Throwable; {:try_start_25 .. :try_end_30} :catch_7d
+    .catch Ljava/io/IOException; {:try_start_25 .. :try_end_30} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_25 .. :try_end_30} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_25 .. :try_end_30} :catch_89
 
     move-result-object v2
 
     const/high16 v0, 0x10000
 
-    :try_start_13
+    :try_start_33
     new-array v3, v0, [B
 
     invoke-virtual {v1, v3}, Ljava/io/InputStream;->read([B)I
 
     move-result v0
 
-    :goto_19
-    if-ltz v0, :cond_24
+    :goto_39
+    if-ltz v0, :cond_44
 
     const/4 v4, 0x0
 
@@ -131,83 +166,40 @@
 
     move-result v0
 
-    goto :goto_19
+    goto :goto_39
 
-    :cond_24
+    :cond_44
     const-string v0, "Saved."
-    :try_end_26
-    .catch Ljava/lang/Throwable; {:try_start_13 .. :try_end_26} :catch_2f
-    .catch Ljava/io/IOException; {:try_start_13 .. :try_end_26} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_13 .. :try_end_26} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_13 .. :try_end_26} :catch_60
+    :try_end_46
+    .catch Ljava/lang/Throwable; {:try_start_33 .. :try_end_46} :catch_76
+    .catch Ljava/io/IOException; {:try_start_33 .. :try_end_46} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_33 .. :try_end_46} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_33 .. :try_end_46} :catch_89
 
-    if-eqz v2, :cond_2b
+    if-eqz v2, :cond_4b
 
-    :try_start_28
+    :try_start_48
     invoke-virtual {v2}, Ljava/io/OutputStream;->close()V
-    :try_end_2b
-    .catch Ljava/lang/Throwable; {:try_start_28 .. :try_end_2b} :catch_36
-    .catch Ljava/io/IOException; {:try_start_28 .. :try_end_2b} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_28 .. :try_end_2b} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_28 .. :try_end_2b} :catch_60
+    :try_end_4b
+    .catch Ljava/lang/Throwable; {:try_start_48 .. :try_end_4b} :catch_7d
+    .catch Ljava/io/IOException; {:try_start_48 .. :try_end_4b} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_48 .. :try_end_4b} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_48 .. :try_end_4b} :catch_89
 
-    :cond_2b
-    :try_start_2b
+    :cond_4b
+    :try_start_4b
     invoke-virtual {v1}, Ljava/io/InputStream;->close()V
-    :try_end_2e
-    .catch Ljava/io/IOException; {:try_start_2b .. :try_end_2e} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_2b .. :try_end_2e} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_2b .. :try_end_2e} :catch_60
+    :try_end_4e
+    .catch Ljava/io/IOException; {:try_start_4b .. :try_end_4e} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_4b .. :try_end_4e} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_4b .. :try_end_4e} :catch_89
 
-    :goto_2e
-    return-object v0
+    goto :goto_1f
 
-    :catch_2f
+    :catch_4f
     move-exception v0
 
-    if-eqz v2, :cond_35
-
-    :try_start_32
-    invoke-virtual {v2}, Ljava/io/OutputStream;->close()V
-    :try_end_35
-    .catch Ljava/lang/Throwable; {:try_start_32 .. :try_end_35} :catch_54
-    .catch Ljava/io/IOException; {:try_start_32 .. :try_end_35} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_32 .. :try_end_35} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_32 .. :try_end_35} :catch_60
-
-    :cond_35
-    :goto_35
-    :try_start_35
-    throw v0
-    :try_end_36
-    .catch Ljava/lang/Throwable; {:try_start_35 .. :try_end_36} :catch_36
-    .catch Ljava/io/IOException; {:try_start_35 .. :try_end_36} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_35 .. :try_end_36} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_35 .. :try_end_36} :catch_60
-
-    :catch_36
-    move-exception v0
-
-    :try_start_37
-    invoke-virtual {v1}, Ljava/io/InputStream;->close()V
-    :try_end_3a
-    .catch Ljava/lang/Throwable; {:try_start_37 .. :try_end_3a} :catch_5b
-    .catch Ljava/io/IOException; {:try_start_37 .. :try_end_3a} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_37 .. :try_end_3a} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_37 .. :try_end_3a} :catch_60
-
-    :goto_3a
-    :try_start_3a
-    throw v0
-    :try_end_3b
-    .catch Ljava/io/IOException; {:try_start_3a .. :try_end_3b} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_3a .. :try_end_3b} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_3a .. :try_end_3b} :catch_60
-
-    :catch_3b
-    move-exception v0
-
-    :goto_3c
+    :goto_50
     new-instance v1, Ljava/lang/StringBuilder;
 
     invoke-direct {v1}, Ljava/lang/StringBuilder;-><init>()V
@@ -226,46 +218,134 @@
 
     move-result-object v0
 
+    const-string v1, "."
+
+    invoke-virtual {v0, v1}, Ljava/lang/StringBuilder;->append(Ljava/lang/String;)Ljava/lang/StringBuilder;
+
+    move-result-object v0
+
+    invoke-direct {p0, p2}, Lorg/edgesr/sample/Outbox;->discarded(Landroid/net/Uri;)Ljava/lang/String;
+
+    move-result-object v1
+
+    invoke-virtual {v0, v1}, Ljava/lang/StringBuilder;->append(Ljava/lang/String;)Ljava/lang/StringBuilder;
+
+    move-result-object v0
+
     invoke-virtual {v0}, Ljava/lang/StringBuilder;->toString()Ljava/lang/String;
 
     move-result-object v0
 
-    goto :goto_2e
+    goto :goto_1f
 
-    :catch_54
+    :catch_76
+    move-exception v0
+
+    if-eqz v2, :cond_7c
+
+    :try_start_79
+    invoke-virtual {v2}, Ljava/io/OutputStream;->close()V
+    :try_end_7c
+    .catch Ljava/lang/Throwable; {:try_start_79 .. :try_end_7c} :catch_84
+    .catch Ljava/io/IOException; {:try_start_79 .. :try_end_7c} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_79 .. :try_end_7c} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_79 .. :try_end_7c} :catch_89
+
+    :cond_7c
+    :goto_7c
+    :try_start_7c
+    throw v0
+    :try_end_7d
+    .catch Ljava/lang/Throwable; {:try_start_7c .. :try_end_7d} :catch_7d
+    .catch Ljava/io/IOException; {:try_start_7c .. :try_end_7d} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_7c .. :try_end_7d} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_7c .. :try_end_7d} :catch_89
+
+    :catch_7d
+    move-exception v0
+
+    :try_start_7e
+    invoke-virtual {v1}, Ljava/io/InputStream;->close()V
+    :try_end_81
+    .catch Ljava/lang/Throwable; {:try_start_7e .. :try_end_81} :catch_8b
+    .catch Ljava/io/IOException; {:try_start_7e .. :try_end_81} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_7e .. :try_end_81} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_7e .. :try_end_81} :catch_89
+
+    :goto_81
+    :try_start_81
+    throw v0
+    :try_end_82
+    .catch Ljava/io/IOException; {:try_start_81 .. :try_end_82} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_81 .. :try_end_82} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_81 .. :try_end_82} :catch_89
+
+    :catch_82
+    move-exception v0
+
+    goto :goto_50
+
+    :catch_84
     move-exception v2
 
-    :try_start_55
+    :try_start_85
     invoke-virtual {v0, v2}, Ljava/lang/Throwable;->addSuppressed(Ljava/lang/Throwable;)V
-    :try_end_58
-    .catch Ljava/lang/Throwable; {:try_start_55 .. :try_end_58} :catch_36
-    .catch Ljava/io/IOException; {:try_start_55 .. :try_end_58} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_55 .. :try_end_58} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_55 .. :try_end_58} :catch_60
+    :try_end_88
+    .catch Ljava/lang/Throwable; {:try_start_85 .. :try_end_88} :catch_7d
+    .catch Ljava/io/IOException; {:try_start_85 .. :try_end_88} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_85 .. :try_end_88} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_85 .. :try_end_88} :catch_89
 
-    goto :goto_35
+    goto :goto_7c
 
-    :catch_59
+    :catch_89
     move-exception v0
 
-    goto :goto_3c
+    goto :goto_50
 
-    :catch_5b
+    :catch_8b
     move-exception v1
 
-    :try_start_5c
+    :try_start_8c
     invoke-virtual {v0, v1}, Ljava/lang/Throwable;->addSuppressed(Ljava/lang/Throwable;)V
-    :try_end_5f
-    .catch Ljava/io/IOException; {:try_start_5c .. :try_end_5f} :catch_3b
-    .catch Ljava/lang/SecurityException; {:try_start_5c .. :try_end_5f} :catch_59
-    .catch Ljava/lang/NullPointerException; {:try_start_5c .. :try_end_5f} :catch_60
+    :try_end_8f
+    .catch Ljava/io/IOException; {:try_start_8c .. :try_end_8f} :catch_4f
+    .catch Ljava/lang/SecurityException; {:try_start_8c .. :try_end_8f} :catch_82
+    .catch Ljava/lang/NullPointerException; {:try_start_8c .. :try_end_8f} :catch_89
 
-    goto :goto_3a
+    goto :goto_81
+.end method
 
-    :catch_60
+.method private discarded(Landroid/net/Uri;)Ljava/lang/String;
+    .registers 3
+
+    :try_start_0
+    iget-object v0, p0, Lorg/edgesr/sample/Outbox;->activity:Lorg/edgesr/sample/MainActivity;
+
+    invoke-virtual {v0}, Lorg/edgesr/sample/MainActivity;->getContentResolver()Landroid/content/ContentResolver;
+
+    move-result-object v0
+
+    invoke-static {v0, p1}, Landroid/provider/DocumentsContract;->deleteDocument(Landroid/content/ContentResolver;Landroid/net/Uri;)Z
+
+    move-result v0
+
+    if-eqz v0, :cond_10
+
+    const-string v0, ""
+    :try_end_e
+    .catch Ljava/lang/Exception; {:try_start_0 .. :try_end_e} :catch_f
+
+    :goto_e
+    return-object v0
+
+    :catch_f
     move-exception v0
 
-    goto :goto_3c
+    :cond_10
+    const-string v0, " A file that is not whole is left there: delete it."
+
+    goto :goto_e
 .end method
 
 .method private failed()Z
@@ -495,45 +575,56 @@
 .end method
 
 .method fresh(Ljava/lang/String;)Ljava/io/File;
-    .registers 7
+    .registers 9
+
+    invoke-static {p1}, Lorg/edgesr/sample/Paths;->plainName(Ljava/lang/String;)Ljava/lang/String;
+
+    move-result-object v1
 
     iget-object v0, p0, Lorg/edgesr/sample/Outbox;->activity:Lorg/edgesr/sample/MainActivity;
 
     invoke-static {v0}, Lorg/edgesr/sample/Files;->folder(Landroid/content/Context;)Ljava/io/File;
 
-    move-result-object v1
-
-    invoke-virtual {v1}, Ljava/io/File;->listFiles()[Ljava/io/File;
-
     move-result-object v2
 
-    if-eqz v2, :cond_18
+    invoke-virtual {v2}, Ljava/io/File;->listFiles()[Ljava/io/File;
 
-    array-length v3, v2
+    move-result-object v3
+
+    if-eqz v3, :cond_26
+
+    array-length v4, v3
 
     const/4 v0, 0x0
 
-    :goto_e
-    if-ge v0, v3, :cond_18
+    :goto_12
+    if-ge v0, v4, :cond_26
 
-    aget-object v4, v2, v0
+    aget-object v5, v3, v0
 
-    invoke-virtual {v4}, Ljava/io/File;->delete()Z
+    invoke-virtual {v5}, Ljava/io/File;->getName()Ljava/lang/String;
 
+    move-result-object v6
+
+    invoke-static {v6, v1}, Lorg/edgesr/sample/Paths;->givesWay(Ljava/lang/String;Ljava/lang/String;)Z
+
+    move-result v6
+
+    if-eqz v6, :cond_23
+
+    invoke-virtual {v5}, Ljava/io/File;->delete()Z
+
+    :cond_23
     add-int/lit8 v0, v0, 0x1
 
-    goto :goto_e
+    goto :goto_12
 
-    :cond_18
-    invoke-virtual {v1}, Ljava/io/File;->mkdirs()Z
+    :cond_26
+    invoke-virtual {v2}, Ljava/io/File;->mkdirs()Z
 
     new-instance v0, Ljava/io/File;
 
-    invoke-static {p1}, Lorg/edgesr/sample/Paths;->plainName(Ljava/lang/String;)Ljava/lang/String;
-
-    move-result-object v2
-
-    invoke-direct {v0, v1, v2}, Ljava/io/File;-><init>(Ljava/io/File;Ljava/lang/String;)V
+    invoke-direct {v0, v2, v1}, Ljava/io/File;-><init>(Ljava/io/File;Ljava/lang/String;)V
 
     return-object v0
 .end method

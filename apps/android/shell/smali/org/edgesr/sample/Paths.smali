@@ -7,6 +7,8 @@
 
 .field private static final LONGEST:I = 0x64
 
+.field static final PICTURE:Ljava/lang/String; = "picture.jpg"
+
 
 # direct methods
 .method private constructor <init>()V
@@ -15,6 +17,34 @@
     invoke-direct {p0}, Ljava/lang/Object;-><init>()V
 
     return-void
+.end method
+
+.method static givesWay(Ljava/lang/String;Ljava/lang/String;)Z
+    .registers 4
+
+    const-string v0, "picture.jpg"
+
+    invoke-virtual {p0, v0}, Ljava/lang/String;->equals(Ljava/lang/Object;)Z
+
+    move-result v0
+
+    const-string v1, "picture.jpg"
+
+    invoke-virtual {p1, v1}, Ljava/lang/String;->equals(Ljava/lang/Object;)Z
+
+    move-result v1
+
+    if-ne v0, v1, :cond_10
+
+    const/4 v0, 0x1
+
+    :goto_f
+    return v0
+
+    :cond_10
+    const/4 v0, 0x0
+
+    goto :goto_f
 .end method
 
 .method static inAssets(Ljava/lang/String;Ljava/lang/String;Ljava/lang/String;)Ljava/lang/String;

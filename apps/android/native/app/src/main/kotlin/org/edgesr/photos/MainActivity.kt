@@ -7,6 +7,7 @@ import android.content.Intent
 import android.net.Uri
 import android.os.Build
 import android.os.Bundle
+import android.provider.DocumentsContract
 import android.view.View
 import android.widget.AdapterView
 import android.widget.ArrayAdapter
@@ -31,6 +32,7 @@ import org.json.JSONObject
 
 private const val CHOOSE = 1
 private const val SAVE = 2
+private const val READY = "ready"
 private const val MEMORY_MB = 300.0
 private const val REPEATS = 3
 private const val RUNS = 20
@@ -68,6 +70,13 @@ class MainActivity : Activity() {
         button(R.id.bench).setOnClickListener { benchmark() }
         val notice = runCatching { assets.open("NOTICE.txt").use { it.readBytes().decodeToString() } }
         find<TextView>(R.id.about).text = notice.getOrDefault("")
+        state?.getString(READY)?.let { name -> File(cacheDir, name).takeIf { it.isFile }?.let(::offer) }
+    }
+
+    /** Android may end the app while the dialog for saving is open. */
+    override fun onSaveInstanceState(state: Bundle) {
+        super.onSaveInstanceState(state)
+        state.putString(READY, ready?.name)
     }
 
     override fun onDestroy() {
@@ -136,10 +145,21 @@ class MainActivity : Activity() {
     }
 
     private fun copy(address: Uri): String {
-        val file = ready ?: return ""
-        val target = contentResolver.openOutputStream(address, "wt") ?: throw IOException("the place cannot be opened")
-        target.use { out -> file.inputStream().use { it.copyTo(out) } }
-        return "Saved."
+        val file = ready?.takeIf { it.isFile }
+            ?: return "Not saved: the result is gone. Make it again.${discarded(address)}"
+        return try {
+            val target = contentResolver.openOutputStream(address, "wt") ?: throw IOException("the place cannot be opened")
+            target.use { out -> file.inputStream().use { it.copyTo(out) } }
+            "Saved."
+        } catch (error: Exception) { // whatever app keeps the document may fail in ways of its own
+            "Not saved: ${error.message}.${discarded(address)}"
+        }
+    }
+
+    /** The dialog has made an empty document, and half a file is of no use either. */
+    private fun discarded(address: Uri): String {
+        val isGone = runCatching { DocumentsContract.deleteDocument(contentResolver, address) }.getOrDefault(false)
+        return if (isGone) "" else " A file that is not whole is left there: delete it."
     }
 
     private fun enlarge() {
@@ -159,8 +179,10 @@ class MainActivity : Activity() {
                 } ?: return@work "Stopped."
                 val seconds = (System.nanoTime() - began) / 1e9
                 val file = File(cacheDir, "photo_x${plan.scale}.png")
-                val words = "${artifact.manifest.slug}, ${model.runtime}, ${model.backend}"
-                writePng(large, file, contentResolver, exifOf, words)
+                val unfinished = File(cacheDir, "unfinished.png")
+                val words = "${artifact.manifest.slug}, sha256 ${artifact.identity}, ${model.runtime}, ${model.backend}"
+                writePng(large, unfinished, contentResolver, exifOf, words)
+                if (!unfinished.renameTo(file)) throw IOException("the result cannot be kept")
                 val (before, after) = bitmapOf(source) to bitmapOf(large)
                 runOnUiThread { show(before, after, file) }
                 val tile = times.sorted()[times.size / 2] / 1e6
@@ -172,12 +194,12 @@ class MainActivity : Activity() {
 
     private fun show(before: android.graphics.Bitmap, after: android.graphics.Bitmap, file: File) {
         find<Comparison>(R.id.comparison).show(before, after)
-        offer(file, "Save")
+        offer(file)
     }
 
-    private fun offer(file: File, words: String) {
+    private fun offer(file: File) {
         ready = file
-        button(R.id.save).text = words
+        button(R.id.save).text = if (file.extension == "png") "Save" else "Export JSONL"
         button(R.id.save).visibility = View.VISIBLE
     }
 
@@ -202,7 +224,7 @@ class MainActivity : Activity() {
             }
             val file = File(cacheDir, "${artifact.manifest.slug}.jsonl")
             file.writeText(records.ended().joinToString("") { "${JSONObject(it)}\n" })
-            runOnUiThread { offer(file, "Export JSONL") }
+            runOnUiThread { offer(file) }
             "Timed $REPEATS starts of $RUNS runs."
         }
     }
@@ -235,24 +257,27 @@ class MainActivity : Activity() {
         say(words)
         busy(true)
         task = worker.submit {
-            val said =
-                try {
-                    job()
-                } catch (error: AppException) {
-                    error.message.orEmpty()
-                } catch (error: IOException) {
-                    "Not possible: ${error.message}"
-                } catch (error: SecurityException) {
-                    "Not allowed: ${error.message}"
-                } catch (error: LinkageError) {
-                    "The runtime does not load on this device: ${error.message}. Choose another model."
-                } catch (error: OutOfMemoryError) {
-                    "There is too little memory for this photo. Choose a smaller one."
+            var said = "The work ended without a result. Try again."
+            try {
+                said = job()
+            } catch (error: AppException) {
+                said = error.message.orEmpty()
+            } catch (error: IOException) {
+                said = "Not possible: ${error.message}"
+            } catch (error: SecurityException) {
+                said = "Not allowed: ${error.message}"
+            } catch (error: LinkageError) {
+                said = "The runtime does not load on this device: ${error.message}. Choose another model."
+            } catch (error: OutOfMemoryError) {
+                said = "There is too little memory for this photo. Choose a smaller one."
+            } catch (error: Exception) {
+                said = "The work failed: $error. Choose another model or photo."
+            } finally {
+                runOnUiThread {
+                    task = null
+                    say(said)
+                    busy(false)
                 }
-            runOnUiThread {
-                task = null
-                say(said)
-                busy(false)
             }
         }
     }

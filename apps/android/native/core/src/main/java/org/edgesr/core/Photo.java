@@ -44,4 +44,13 @@ public final class Photo {
         }
         return sum / (3.0 * 255 * 255 * Math.max(argb.length, 1));
     }
+
+    /** Mean of alpha, in 0 to 1. */
+    double alphaMean() {
+        double sum = 0;
+        for (int pixel : argb) {
+            sum += pixel >>> 24;
+        }
+        return sum / (255.0 * Math.max(argb.length, 1));
+    }
 }

@@ -16,7 +16,8 @@ public final class Upscaling {
     private final boolean hasAlpha;
     private final boolean isGrey;
     private final int[] result;
-    private float brightest;
+    private float brightestColour;
+    private float brightestAlpha;
 
     private Upscaling(Photo photo, TilePlan plan) {
         this.photo = photo;
@@ -52,6 +53,7 @@ public final class Upscaling {
             String text = "The model gave " + numbers.length + " numbers, not " + expected + ". Make the bundle again.";
             throw new AppException(AppException.Kind.ARTIFACT, text);
         }
+        float brightest = 0;
         for (float number : numbers) {
             if (Float.isNaN(number) || Float.isInfinite(number)) {
                 throw new AppException(
@@ -60,11 +62,19 @@ public final class Upscaling {
             }
             brightest = Math.max(brightest, number);
         }
+        if (ofAlpha) {
+            brightestAlpha = Math.max(brightestAlpha, brightest);
+        } else {
+            brightestColour = Math.max(brightestColour, brightest);
+        }
         return numbers;
     }
 
+    /** Of colour and alpha each: one that is bright must not hide that the other is black. */
     private void checkNotBlack() throws AppException {
-        if (brightest < VISIBLE && photo.mean() > 2.0 / 255) {
+        boolean lostColour = brightestColour < VISIBLE && photo.mean() > 2.0 / 255;
+        boolean lostAlpha = hasAlpha && brightestAlpha < VISIBLE && photo.alphaMean() > 2.0 / 255;
+        if (lostColour || lostAlpha) {
             throw new AppException(
                     AppException.Kind.OUTPUT,
                     "The network returned a black image although the photo is not: this model does not work here. "
