@@ -94,7 +94,7 @@ def upscale_files(
             yield Upscaled(str(source), str(output), "skipped", 0.0)
         else:
             try:
-                yield _upscale_file(source, output, runner, manifest, options, listener)
+                yield upscale_file(source, output, runner, manifest, options, listener)
             except (EdgesrError, MemoryError) as error:
                 seconds, found = time.perf_counter() - start, _said(error, source)
                 yield Upscaled(str(source), str(output), "failed", seconds, error=str(found), exit_code=found.exit_code)
@@ -146,9 +146,10 @@ def _plan(height: int, width: int, manifest: Manifest, tile: Size | None) -> Til
     )
 
 
-def _upscale_file(
+def upscale_file(
     source: Path, output: Path, runner: Runner, manifest: Manifest, options: Options, listener: Listener
 ) -> Upscaled:
+    """One photo into one file. Raises EdgesrError, MemoryError."""
     start = time.perf_counter()
     photo = read_photo(source, options.max_mpx)
     check_writable(photo, output, manifest.scale)

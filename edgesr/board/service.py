@@ -26,8 +26,7 @@ from edgesr.board.limits import Rate, Turn, is_known_host
 from edgesr.errors import EdgesrError, ImageError, MissingExtra, Unsupported, UsageError
 from edgesr.listener import Silent
 from edgesr.runner import Runner, open_artifact
-from edgesr.upscale import Options, Upscaled
-from edgesr.upscale import _upscale_file as upscale_file
+from edgesr.upscale import Options, Upscaled, upscale_file
 
 WAITING = 4
 THREADS = WAITING + 4
