@@ -192,7 +192,9 @@ def _manifest_json(folder: Path) -> dict[str, Any]:
             raise ArtifactError(f"{file} is larger than {MAX_MANIFEST_BYTES} bytes: it is not a manifest.")
         raw: dict[str, Any] = json.loads(content, parse_constant=_refuse_constant)
     except OSError as error:
-        raise ArtifactError(f"{folder} is not an artifact: cannot read {MANIFEST} ({error.strerror}).") from error
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+        hint = f" Do you mean one in it, as {folder / inside[0]}?" if inside else ""
+        raise ArtifactError(f"{folder} is not an artifact: cannot read {MANIFEST} ({error.strerror}).{hint}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} is not valid JSON ({error}). Convert it again.") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None

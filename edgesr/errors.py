@@ -25,7 +25,8 @@ Interrupted (Ctrl-C)          130
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 
 class EdgesrError(Exception):
@@ -39,11 +40,14 @@ class UsageError(EdgesrError):
 
 
 class UnknownName(UsageError):
-    """`kind` ("model", "target" ...) named `name` does not exist; `known` do."""
+    """`kind` ("model", "target" ...) named `name` does not exist; `known` do. `other_names`: what people call them."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], other_names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         known = list(known)
-        close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        meant = other_names.get(name.lower())
+        close = [meant] if meant else difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(known)}.")
         self.name, self.known = name, known

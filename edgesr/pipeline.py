@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgesr import advice, artifact, datasets, isolation, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
-from edgesr.errors import EdgesrError, MissingExtra, QualityError, Unsupported, WeightsError
+from edgesr.errors import EdgesrError, MissingExtra, QualityError, Unsupported
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
 from edgesr.planned import Planned
@@ -463,35 +463,3 @@ def _advise(session: Session, request: Request, folder: Path) -> None:
         said = f"{request.target}: INT8 could not be timed against float. {error}"
     if said is not None:
         session.listener.say(f"  {said}")
-
-
-def session_of(
-    manifest: Manifest, *, weights: Path | None = None, data: Path | None = None, listener: Listener | None = None
-) -> Session:
-    """A session with the network that an artifact was made from. Raises WeightsError if its weights are not here."""
-    request = manifest.request
-    session = Session(request.model, request.scale, weights=weights, data=data, listener=listener)
-    found = session.loaded.provenance
-    if found.sha256 != manifest.weights.sha256:
-        raise WeightsError(
-            f"{manifest.slug} was made from {manifest.weights.kind} weights {manifest.weights.file} (sha256 "
-            f"{manifest.weights.sha256[:16]}...), but the weights found here are {found.kind} {found.file} (sha256 "
-            f"{found.sha256[:16]}...). Pass the right file with --weights."
-        )
-    return session
-
-
-def verify_artifact(
-    folder: Path, *, weights: Path | None = None, data: Path | None = None, listener: Listener | None = None
-) -> report.Row:
-    """Check an artifact that was made earlier, perhaps elsewhere: its files, then its output in its own runtime.
-
-    Raises ArtifactError, WeightsError if the weights that it was made from are not here, ParityError, QualityError.
-    """
-    start = time.perf_counter()
-    manifest = artifact.read_manifest(folder)
-    open_artifact(folder)
-    request = manifest.request
-    session = session_of(manifest, weights=weights, data=data, listener=listener)
-    proof = session.prove(folder, request)
-    return report.row(replace(manifest, proof=proof), report.Cost(time.perf_counter() - start))

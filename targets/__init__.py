@@ -165,10 +165,24 @@ _ROWS = (
 TARGETS: Mapping[str, TargetInfo] = MappingProxyType({row.name: row for row in _ROWS})
 
 
+OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("ort", "onnx", "onnx-runtime"), "onnxruntime"),
+        **dict.fromkeys(("litert", "lite-rt", "tensorflow-lite", "tf-lite"), "tflite"),
+        **dict.fromkeys(("xnnpack", "pte", "executorch-xnnpack"), "executorch"),
+        **dict.fromkeys(("trt", "jetson"), "tensorrt"),
+        **dict.fromkeys(("ov", "intel"), "openvino"),
+        **dict.fromkeys(("apple", "ios", "mlpackage", "core-ml", "ane"), "coreml"),
+        **dict.fromkeys(("vulkan",), "executorch-vulkan"),
+    }
+)
+"""What people call targets, for a hint; a target has one name."""
+
+
 def find(name: str) -> TargetInfo:
     """The row of `name`. Raises UnknownName with what exists."""
     if name not in TARGETS:
-        raise UnknownName("target", name, TARGETS)
+        raise UnknownName("target", name, TARGETS, OTHER_NAMES)
     return TARGETS[name]
 
 

@@ -180,6 +180,22 @@ def test_skip_existing_goes_on_where_it_stopped(artifacts: Path, photo: Path) ->
     assert (out / "photo.png").stat().st_mtime_ns == before
 
 
+def test_files_of_an_artifact_for_a_device_are_verified_where_it_does_not_run(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / f"{MODEL}_x4_executorch-vulkan_fp32_dynamic"
+    shutil.copytree(artifacts / "artifacts" / f"{MODEL}_x4_openvino_fp32_dynamic", place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["request"]["target"] = "executorch-vulkan"
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    assert (
+        "are whole. executorch-vulkan artifacts run on their device" in run("verify", place, code=2, capsys=capsys)[1]
+    )
+    (place / manifest["files"][0]["name"]).write_bytes(b"changed")
+    assert "was changed" in run("verify", place, code=8, capsys=capsys)[1]
+    assert f"Do you mean one in it, as {place}?" in run("verify", tmp_path, code=8, capsys=capsys)[1]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -216,6 +232,7 @@ def test_an_input_is_never_overwritten(artifacts: Path, photo: Path, capsys: pyt
     [
         (("convert", "bsnr-s", "-t", "openvino"), 2, "Did you mean 'bsrn-s'?"),
         (("convert", "bsrn-s", "-t", "openvno"), 2, "Did you mean 'openvino'?"),
+        (("convert", "bsrn-s", "-t", "ORT"), 2, "Did you mean 'onnxruntime'?"),
         (("convert", "bsrn-s", "-t", "openvino", "--scale", "3"), 2, "bsrn-s does not exist at x3"),
         (("convert", "bsrn-s", "-t", "openvino", "-p", "int4"), 2, "no precision named 'int4'"),
         (("convert", "bsrn-s", "-t", "openvino", "--size", "64"), 2, "HEIGHTxWIDTH"),

@@ -66,7 +66,7 @@ class Shots:
         return [_shot(reference) for reference in found]
 
     def _by_network(self, manifest: Manifest, sizes: tuple[Size, ...]) -> list[Shot]:
-        from edgesr.pipeline import session_of
+        from edgesr.earlier import session_of
 
         try:
             session = session_of(manifest, weights=self.weights, data=self.data, listener=self.listener)

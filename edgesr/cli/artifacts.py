@@ -230,7 +230,7 @@ def quantize(
 @as_json
 def verify(artifact: Path, weights: Path | None, data: Path | None, json_: bool) -> None:
     """Check ARTIFACT (a folder): its files, and its output in its own runtime against torch."""
-    from edgesr.pipeline import verify_artifact
+    from edgesr.earlier import verify_artifact
     from edgesr.report import table
     from edgesr.terminal import Terminal
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def upscale(
             done.append(result)
             for line in work.sentences(result):
                 terminal.say(line)
+        if len(done) > 1:
+            counts = Counter(result.status for result in done)
+            terminal.say(", ".join(f"{count} {status}" for status, count in sorted(counts.items())) + ".")
     if json_:
         click.echo(json.dumps([asdict(result) for result in done], indent=1))
     sys.exit(next((result.exit_code for result in done if result.exit_code), 0))
