@@ -112,7 +112,12 @@ def table(rows: Sequence[Row]) -> "Table":
     from rich.table import Table
 
     weights = ", ".join(dict.fromkeys(found.weights for found in rows))
-    drawn = Table(box=None, pad_edge=False, header_style="bold", caption=f"weights: {weights}", caption_justify="left")
+    sets = "; ".join(dict.fromkeys(found.sets for found in rows if found.sets))
+    judged = (
+        f". PSNR: luma on {sets}, or its pieces of a fixed size. max diff: of the worst single value" if sets else ""
+    )
+    caption = f"weights: {weights}{judged}"
+    drawn = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
     for name in ("", "artifact"):
         drawn.add_column(name, overflow="fold")
     for name in ("KB", "max diff", "vs fp32 dB", "PSNR dB", "drop dB", "s", "MB"):

@@ -251,6 +251,7 @@ def test_an_input_is_never_overwritten(artifacts: Path, photo: Path, capsys: pyt
         (("convert", MODEL, "-t", "openvino", "--max-drop", "0.1"), 2, "--max-drop: for INT8 only"),
         (("convert", MODEL, "-t", "openvino", "--max-worst-drop", "1"), 2, "--max-worst-drop: for INT8 only"),
         (("convert", MODEL, "-t", "openvino", "--calib", "."), 2, "--calib: for INT8 only"),
+        (("convert", MODEL, "-t", "openvino", "--size", "100000x64"), 2, "is too large: at most 8192 px"),
         (("convert", MODEL, "-t", "openvino", "--size", "2x64"), 2, "both sides must be at least 3 px"),
         (("convert", MODEL, "-t", "openvino", "--scale", "0"), 2, "does not exist at x0"),
         (("bench", "missing.onnx"), 2, "There is no artifact or model file missing.onnx"),

@@ -31,12 +31,20 @@ def sizes_of(context: click.Context, parameter: click.Parameter, values: tuple[s
     return tuple(_size(value) for value in values)
 
 
+MOST_SIDE_PX = 8192
+"""Of a fixed input. Larger photos are cut into tiles; a graph for more than this no runtime here has memory for."""
+
+
 def _size(text: str) -> Size:
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 0 < int(side) < 100_000 for side in sides):
+    if len(sides) != 2 or not all(
+        side.isascii() and side.isdigit() and 0 < len(side) < 18 and int(side) for side in sides
+    ):
         raise UsageError(
             f"--size {text!r} is not HEIGHTxWIDTH in pixels of the low-resolution input, for example 180x320."
         )
+    if max(map(int, sides)) > MOST_SIDE_PX:
+        raise UsageError(f"--size {text!r} is too large: at most {MOST_SIDE_PX} px a side. Photos are cut into tiles.")
     return int(sides[0]), int(sides[1])
 
 
