@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
 pytest.importorskip("onnxscript", reason="needs edgesr[onnxruntime]")
 
-from edgesr.bench.sweep import Grid, make
+from edgesr.bench.sweep import Grid, is_there, make
 from edgesr.cli import main
 from edgesr.listener import Silent
 from edgesr.verify import Limit
@@ -39,15 +39,13 @@ def test_what_is_there_is_not_made_again_unless_it_is_of_other_weights(tmp_path:
     assert json.loads((tmp_path / NAME / "manifest.json").read_text())["weights"]["sha256"] != "0" * 64
 
 
-def test_an_artifact_without_the_contract_that_is_asked_for_is_made_again(tmp_path: Path) -> None:
-    """Proven on no more than this machine's pictures; the contract is one that it keeps, then one that it does not."""
+def test_int8_counts_as_there_only_within_the_contract_that_is_asked_for(tmp_path: Path) -> None:
     (folder,) = make(INTEGER, tmp_path, Silent()).artifacts
-    first = made_at(folder)
-    assert make(replace(INTEGER, limit=Limit(3.0, 3.0)), tmp_path, Silent()).missing == ()
-    assert made_at(folder) == first
-    impossible = make(replace(INTEGER, limit=Limit(1e-9, 1e-9)), tmp_path, Silent())
-    assert [name for name, _ in impossible.missing] == [folder.name]
-    assert "allowed" in impossible.missing[0][1]
+    assert is_there(folder, None, None)
+    assert is_there(folder, None, Limit(3.0, 3.0))
+    assert not is_there(folder, None, Limit(1e-9, 3.0))
+    assert not is_there(folder, "0" * 64, None)
+    assert not is_there(tmp_path / "nowhere", None, None)
 
 
 def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def make(grid: Grid, out: Path, listener: Listener) -> Made:
     missing: list[tuple[str, str]] = []
     for model in grid.models:
         requests, weights = planned(grid, model), _weights_here(find(model, grid.scale))
-        wanted = [item for item in requests if not _is_there(out / item.request.slug, weights, grid.limit)]
+        wanted = [item for item in requests if not is_there(out / item.request.slug, weights, grid.limit)]
         kept = [out / item.request.slug for item in requests if item not in wanted]
         if kept:
             listener.say(f"{model}: {len(kept)} of {len(requests)} artifacts are in {out} already.")
@@ -78,7 +78,7 @@ def _convert(
     return done, [(row.slug, row.error or "") for row in rows if row.status != "done"]
 
 
-def _is_there(folder: Path, weights: str | None, limit: Limit | None) -> bool:
+def is_there(folder: Path, weights: str | None, limit: Limit | None) -> bool:
     """Whether the artifact is there, of these weights (None: any), and INT8 within the contract that is asked for."""
     try:
         manifest = read_manifest(folder)
