@@ -123,8 +123,9 @@ def building(place: Path) -> Iterator[Path]:
     except BrokenPipeError:
         raise  # whoever read what is said has gone; nothing is wrong with the folder
     except OSError as error:
-        at = error.filename or place
-        raise OutputError(f"Cannot write {at}: {error.strerror or error}. Make room or choose another -o.") from error
+        file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else temporary
+        at = file if file.is_absolute() and not file.is_relative_to(place.parent.absolute()) else place
+        raise OutputError(f"Cannot write {at}: {error.strerror or error}. Choose another folder with -o.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -125,6 +125,11 @@ def test_a_full_disk_is_an_output_error_and_keeps_the_older_artifact(tmp_path: P
     with pytest.raises(OutputError, match=r"slug: No space left on device\. .*-o"), building(tmp_path / "slug"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin")
     assert content_of(tmp_path) == {"slug/model.bin": "old"}
+    elsewhere = "/tmp-of-another-disk/edgesr-1/job"
+    with pytest.raises(OutputError, match=f"Cannot write {elsewhere}: No space"), building(tmp_path / "slug"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), elsewhere)
+    with pytest.raises(BrokenPipeError), building(tmp_path / "slug"):  # whoever read what was printed has gone
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def test_an_older_artifact_comes_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
