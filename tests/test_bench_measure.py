@@ -17,6 +17,8 @@ import pytest
 pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("scipy", reason="needs edgesr[bench]")
 
+from listeners import Heard
+
 from edgesr.bench import records
 from edgesr.bench.inputs import COUNT, crops
 from edgesr.bench.many import Station
@@ -254,26 +256,13 @@ def test_bench_measures_writes_down_and_does_nothing_twice(
     assert seconds < 60, "a smoke run; alone on a machine it takes under 15 s"
 
 
-class Noting:
-    """A listener that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        pass
-
-
 def _measured(artifact: Path, runs: Path, shots: list[Shot], **changes: Any) -> tuple[Path, list[Any], list[str]]:
     """By the shortest of profiles on this machine; `changes`: of its site or its profile."""
     site = open_site(Station("local", "local"))
     profile = Profile("test", repeats=1, least_s=0, least_samples=1, most_s=5, warmup=0)
     if "version" in changes:
         site = replace(site, version=changes.pop("version"))
-    item, listener = read_item(artifact, SIZE, None), Noting()
+    item, listener = read_item(artifact, SIZE, None), Heard()
     inputs = crops(generated_pictures(1, 96), SIZE, "test")
     file, found = measured(item, site, Plan(replace(profile, **changes), 1), inputs, shots, runs, listener)
     return file, list(found), listener.said

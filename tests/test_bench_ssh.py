@@ -115,7 +115,7 @@ def test_a_board_is_measured_and_gives_the_same_pixels(
     assert here["quality"] == row["quality"]
     assert here["subject"] == row["subject"]
     assert measuring(folder) == []
-    assert list(Path(folder, "bench", "work").glob("*")) == []
+    assert list(Path(folder, "bench", "batches").iterdir()) == []
 
 
 def _set(tmp_path: Path) -> Path:

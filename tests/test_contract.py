@@ -11,6 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 
+from listeners import Heard  # noqa: E402
+
 from edgesr import advice, datasets  # noqa: E402
 from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
 from edgesr.errors import ArtifactError, QualityError  # noqa: E402
@@ -37,19 +39,6 @@ MARGIN_DB = 0.03
 
 LOOSE = Limit(3, 6)
 """What ranges alone keep."""
-
-
-class Heard:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        pass
 
 
 def proof(*drops: tuple[float, float]) -> Proof:

@@ -153,6 +153,7 @@ def test_a_failed_run_of_another_scale_is_in_nobody_s_way(tmp_path: Path) -> Non
     found = choice(tmp_path, Wish(1000, "ms"), BEST, failed)
     assert found.chosen.summary.subject.name == BEST.name
     assert [name.split()[0] for name, _ in found.ignored] == [failed.name]
+    assert choice(tmp_path, Wish(1000, "ms"), scale=4).ignored == ()
 
 
 def test_a_limit_that_is_kept_to_the_digits_shown_is_kept(tmp_path: Path) -> None:

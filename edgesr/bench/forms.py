@@ -368,6 +368,12 @@ def write(content: dict[str, Any], out: Path) -> None:
     write_whole(out, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"), "Choose another --out.")
 
 
+def check_clock(clock: Clock, threads: int) -> None:
+    """Raises click.UsageError."""
+    if clock == "cpu" and threads > 1:
+        raise click.UsageError("--clock cpu adds up the time of all threads; use it with --threads 1.")
+
+
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("docs/bench.json"))
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), default=MODELS, help="Only these.")
@@ -379,8 +385,7 @@ def main(out: Path, models: tuple[str, ...], threads: int, rounds: int, clock: C
 
     `--clock cpu` counts what this process computed, for a machine that is busy with other work; with one thread only.
     """
-    if clock == "cpu" and threads > 1:
-        raise click.UsageError("--clock cpu adds up the time of all threads; use it with --threads 1.")
+    check_clock(clock, threads)
     torch.set_num_threads(threads)
     plan = Plan(rounds, seed=SEED, clock=clock)
     console = Console(highlight=False, width=None if Console().is_terminal else 160)

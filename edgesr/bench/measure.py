@@ -243,7 +243,7 @@ class _Run:
         if self.site.here:
             yield str(folder)
             return
-        there = f"{self.site.folder}/work/{folder.name}"
+        there = f"{self.site.folder}/batches/{folder.name}"
         self.site.device.push(folder, there)
         try:
             yield there

@@ -66,9 +66,10 @@ def pick(summaries: Sequence[Summary], device: str | None, wish: Wish, scale: in
 
     Raises UnknownName, UsageError for several devices or scales, DataError if no run says anything, NothingFits.
     """
-    here = _on_device(summaries, device)
+    here = _of_scale(_on_device(summaries, device), scale)
     ignored = [(described(each), reason) for each in here if (reason := _unfit(each, wish))]
-    fit = _of_scale([each for each in here if _unfit(each, wish) is None], scale)
+    fit = [each for each in here if _unfit(each, wish) is None]
+    _check_one_scale(fit)
     name = here[0].where.name
     if not fit:
         reasons = "; ".join(_grouped(ignored))
@@ -152,16 +153,21 @@ def _on_device(summaries: Sequence[Summary], device: str | None) -> list[Summary
 
 
 def _of_scale(summaries: Sequence[Summary], scale: int | None) -> list[Summary]:
-    scales = sorted({each.subject.scale for each in summaries})
-    if scale is None or not summaries:
-        if len(scales) > 1:
-            names = ", ".join(map(str, scales))
-            raise UsageError(f"Artifacts of several scales cannot be compared. Name one with --scale: {names}")
-        return list(summaries)
-    found = [each for each in summaries if each.subject.scale == scale]
+    """Those of `scale`, all where none is named."""
+    found = [each for each in summaries if scale in (None, each.subject.scale)]
     if not found:
-        raise UsageError(f"No run is of scale {scale}. There are: {', '.join(map(str, scales))}")
+        raise UsageError(f"No run is of scale {scale}. There are: {_scales(summaries)}")
     return found
+
+
+def _check_one_scale(summaries: Sequence[Summary]) -> None:
+    if len({each.subject.scale for each in summaries}) > 1:
+        names = _scales(summaries)
+        raise UsageError(f"Artifacts of several scales cannot be compared. Name one with --scale: {names}")
+
+
+def _scales(summaries: Sequence[Summary]) -> str:
+    return ", ".join(map(str, sorted({each.subject.scale for each in summaries})))
 
 
 def _unfit(summary: Summary, wish: Wish) -> str | None:

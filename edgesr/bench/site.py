@@ -67,12 +67,15 @@ class _Installed:
     def __init__(self, station: Station, there: Installed) -> None:
         self.station, self.there = station, there
 
+    def _runtime(self, target: str) -> str | None:
+        return self.station.runtime or self.there.runtime_of(target)
+
     def version(self, target: str) -> str:
-        name = self.station.runtime or self.there.runtime_of(target)
+        name = self._runtime(target)
         return "" if name is None else f"{name} {self.there.versions.get(name, '')}"
 
     def __call__(self, target: str) -> list[str]:
-        name = self.station.runtime or self.there.runtime_of(target)
+        name = self._runtime(target)
         if name is None:
             known = [name for name, runtime in RUNTIMES.items() if runtime.target == target]
             advice = (

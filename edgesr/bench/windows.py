@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.bench.forms import SCALE, SEED, Variant, check_output, image_of, open_variant, write
+from edgesr.bench.forms import SCALE, SEED, Variant, check_clock, check_output, image_of, open_variant, write
 from edgesr.bench.official import official
 from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError
@@ -248,8 +248,7 @@ def report(rows: list[Row], plan: Plan, threads: int) -> dict[str, Any]:
 @click.option("--rounds", type=click.IntRange(3), default=7, show_default=True)
 @click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True)
 def main(out: Path, models: tuple[str, ...], threads: int, rounds: int, clock: Clock) -> None:
-    if clock == "cpu" and threads > 1:
-        raise click.UsageError("--clock cpu adds up the time of all threads; use it with --threads 1.")
+    check_clock(clock, threads)
     torch.set_num_threads(threads)
     plan = Plan(rounds, warmup_rounds=1, seed=SEED, clock=clock)
     try:

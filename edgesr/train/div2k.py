@@ -73,7 +73,12 @@ def unpack(file: Path, folder: Path) -> None:
                     _extract(archive, member, part)
         with writing(folder / PLACE, "Make room there."):
             part.rename(folder / PLACE)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        zlib.error,
+    ) as error:  # RuntimeError: encrypted, odd compression
         raise DataError(f"{file} is damaged ({error}). Delete it, so that it is downloaded again.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
