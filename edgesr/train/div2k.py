@@ -78,7 +78,7 @@ def unpack(file: Path, folder: Path) -> None:
         RuntimeError,
         EOFError,
         zlib.error,
-    ) as error:  # RuntimeError: encrypted, odd compression
+    ) as error:  # encrypted, odd compression
         raise DataError(f"{file} is damaged ({error}). Delete it, so that it is downloaded again.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
