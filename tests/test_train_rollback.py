@@ -262,7 +262,7 @@ def test_a_run_of_before_these_fields_can_be_resumed(photos: Photos, tmp_path: P
     run = tmp_path / "old"
     with pytest.raises(KeyboardInterrupt):
         train(SPEC, RECIPE_8, photos, run, interrupt_at(4))
-    new = ("schedule", "finish_loss", "finish_steps", "degradation", "max_rollbacks")
+    new = ("schedule", "finish_loss", "finish_steps", "degradation", "max_rollbacks", "optimizer")
     recipe = {name: value for name, value in json.loads((run / RECIPE).read_text()).items() if name not in new}
     assert len(recipe) == len(RECIPE_8.to_json()) + 1 - len(new)
     (run / RECIPE).write_text(json.dumps(recipe))

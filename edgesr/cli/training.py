@@ -31,6 +31,9 @@ DATA = click.Path(path_type=Path)
 @click.option("--patch", type=int, default=48, show_default=True, help="Side of a low-resolution patch in pixels.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
 @click.option("--final-learning-rate", type=float, default=1e-6, show_default=True, help="Of the cosine.")
+@click.option(
+    "--optimizer", default="adam", show_default=True, help="adam, or muon: fewer steps where kernels mix channels."
+)
 @click.option("--schedule", default="cosine", show_default=True, help="cosine, or multi-step: halved four times.")
 @click.option("--finish-loss", metavar="l2|fft", help="Takes the place of L1 in the last steps.")
 @click.option("--finish-steps", type=int, default=0, help="How many of the steps those are.")
@@ -60,6 +63,7 @@ def train(
     patch: int,
     learning_rate: float,
     final_learning_rate: float,
+    optimizer: str,
     schedule: str,
     finish_loss: str | None,
     finish_steps: int,
@@ -74,7 +78,7 @@ def train(
     eval_: Path | None,
     json_: bool,
 ) -> None:
-    """Train MODEL on photos, from scratch or on from weights (Adam, EMA); resumes where it stopped.
+    """Train MODEL on photos, from scratch or on from weights; resumes where it stopped.
 
     \b
     On several GPUs, or in several processes of the CPU:
@@ -98,6 +102,7 @@ def train(
         patch_px=patch,
         learning_rate=learning_rate,
         final_learning_rate=final_learning_rate,
+        optimizer=optimizer,
         schedule=schedule,
         finish_loss=finish_loss,
         finish_steps=finish_steps,

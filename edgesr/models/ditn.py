@@ -83,15 +83,16 @@ class InnerPatchAttention(nn.Module):
         return self.project_out(attended.view(x.shape))
 
 
-class DilatedDepthwise(nn.Conv2d):
-    """7x7 at every third pixel, each channel by itself; in float32 where training on a CPU is under autocast.
+class LargeDepthwise(nn.Conv2d):
+    """Each channel by itself, in float32 where training on a CPU is under autocast.
 
-    Of such a convolution in bfloat16 and channels_last, oneDNN (torch 2.13) gives the weights a wrong gradient on maps
-    32 px wide or more: some twice too large, and NaN or 1e35 now and then. Float32 is also the faster of the two.
+    In bfloat16 and channels_last, oneDNN (torch 2.13) takes three to four times as long for the gradient, and gives the
+    weights of a dilated one a wrong gradient on maps 32 px wide or more: some twice too large, and NaN or 1e35 now and
+    then.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 7, padding=9, dilation=3, groups=channels)
+    def __init__(self, channels: int, side: int, dilation: int) -> None:
+        super().__init__(channels, channels, side, padding=side // 2 * dilation, dilation=dilation, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
@@ -107,8 +108,8 @@ class SpatialAwareAttention(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.DConvs = nn.Sequential(
-            nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
-            DilatedDepthwise(channels),
+            LargeDepthwise(channels, 5, dilation=1),
+            LargeDepthwise(channels, 7, dilation=3),
             nn.Conv2d(channels, channels, 1),
         )
         self.proj_first = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1))

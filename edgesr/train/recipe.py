@@ -7,6 +7,7 @@ from typing import Any
 from edgesr.errors import UsageError
 
 DEFAULT_TEACHER_SHARE = 0.5
+OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "multi-step")
 FINISH_LOSSES = ("l2", "fft")
 DEGRADATIONS = ("bicubic", "real-world")
@@ -37,7 +38,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Recipe(Saved):
-    """L1 loss, Adam, a learning rate with a linear warm-up, EMA of the weights, flips and rotations.
+    """L1 loss, a learning rate with a linear warm-up, EMA of the weights, flips and rotations.
 
     `patch_px` is the side of a low-resolution patch. `start_sha256` is the weights file that the run starts from, None
     from scratch. `teacher` is a network whose output takes `teacher_share` of the loss, in [0, 1], the ground truth the
@@ -45,6 +46,7 @@ class Recipe(Saved):
     takes the place of L1 in the last `finish_steps` of `steps`. `schedule`: "cosine" falls to `final_learning_rate`,
     "multi-step" halves. `degradation` makes the low-resolution patches: "bicubic" like MATLAB, or "real-world". A run
     that diverges goes back to its last good state with half the learning rate, at most `max_rollbacks` times.
+    `optimizer`: "adam", or "muon" for kernels that mix channels (Adam for the rest).
 
     Two runs with equal recipe, photos and torch version on one CPU give equal weights. A saved recipe that lacks a
     field was written before the field existed, and means its default.
@@ -73,6 +75,7 @@ class Recipe(Saved):
     finish_steps: int = 0
     degradation: str = "bicubic"
     max_rollbacks: int = 3
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         for name, least in _AT_LEAST.items():
@@ -97,7 +100,7 @@ class Recipe(Saved):
             )
 
     def _check_choices(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("degradation", DEGRADATIONS)):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("degradation", DEGRADATIONS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
         if self.finish_loss is not None and self.finish_loss not in FINISH_LOSSES:

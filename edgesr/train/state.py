@@ -14,6 +14,7 @@ from edgesr.models.network import Network
 from edgesr.models.registry import ModelSpec
 from edgesr.train.divergence import Trend
 from edgesr.train.machine import Machine
+from edgesr.train.optimizers import optimizers
 from edgesr.train.recipe import Recipe
 from edgesr.train.run_folder import cut_log, not_resumable, read_state, save_state
 from edgesr.train.teacher import Teacher
@@ -26,7 +27,7 @@ class State:
     network: Network
     average: Network
     call: Callable[[Tensor], Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizers: dict[str, torch.optim.Optimizer]
     teacher: Teacher | None
     step: int = 0
     best_psnr_db: float = -math.inf
@@ -53,25 +54,9 @@ def begin(
         module.collapse_in_training()
     if teacher is not None:
         teacher.network.to(machine.device)
-    state = State(network, average, machine.trained(network), _optimizer(network, recipe, machine.device), teacher)
+    state = State(network, average, machine.trained(network), optimizers(network, recipe, machine.device), teacher)
     keep(state)
     return state
-
-
-def _optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    if device.type != "cuda":
-        return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    # what a recorded step reads has to lie on the device
-    rate = torch.tensor(recipe.learning_rate, device=device)
-    return torch.optim.Adam(network.parameters(), lr=rate, fused=True, capturable=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
 
 
 def keep(state: State) -> None:
@@ -117,7 +102,7 @@ def _content(state: State) -> dict[str, Any]:
     return {
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+        **{_saved_as(name): optimizer.state_dict() for name, optimizer in state.optimizers.items()},
         "step": state.step,
         "best_psnr_db": state.best_psnr_db,
         "trend": state.trend.to_json(),
@@ -125,11 +110,17 @@ def _content(state: State) -> dict[str, Any]:
     }
 
 
+def _saved_as(optimizer: str) -> str:
+    """Adam's key is of when there was no other."""
+    return "optimizer" if optimizer == "adam" else f"optimizer_{optimizer}"
+
+
 def _restore(state: State, saved: dict[str, Any]) -> None:
     """`saved` may be of before trends and rollbacks."""
     state.network.load_state_dict(saved["network"])
     state.average.load_state_dict(saved["average"])
-    state.optimizer.load_state_dict(_for_this_device(saved["optimizer"], state.optimizer))
+    for name, optimizer in state.optimizers.items():
+        optimizer.load_state_dict(_for_this_device(saved[_saved_as(name)], optimizer))
     state.step, state.best_psnr_db = int(saved["step"]), float(saved["best_psnr_db"])
     state.trend = Trend(**saved.get("trend", {}))
     state.rollbacks = int(saved.get("rollbacks", 0))
@@ -138,7 +129,7 @@ def _restore(state: State, saved: dict[str, Any]) -> None:
 def _for_this_device(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """How an optimizer computes is the machine's, its moments are the run's."""
     groups = [
-        old | {name: now[name] for name in ("lr", "fused", "capturable")}
+        old | {name: now[name] for name in ("lr", "fused", "capturable") if name in now}
         for old, now in zip(saved["param_groups"], optimizer.param_groups, strict=True)
     ]
     return {**saved, "param_groups": groups}

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from edgesr.train.divergence import Diverged
 from edgesr.train.losses import loss_of
 from edgesr.train.machine import Machine
+from edgesr.train.optimizers import set_learning_rate
 from edgesr.train.photos import Batch
 from edgesr.train.recipe import Recipe
 from edgesr.train.schedule import learning_rate
-from edgesr.train.state import State, norm_of_weights, set_learning_rate, update_average
+from edgesr.train.state import State, norm_of_weights, update_average
 
 STEPS_BEFORE_RECORDING = 3
 """Computed kernel by kernel: they make what later steps only change, and choose among cuDNN's kernels."""
@@ -37,7 +38,8 @@ class Stepper:
 
     def __init__(self, state: State, recipe: Recipe, machine: Machine) -> None:
         self._state, self._recipe, self._machine = state, recipe, machine
-        self._may_record = machine.device.type == "cuda" and machine.ranks == 1
+        # Muon's step reads its learning rate from this process
+        self._may_record = machine.device.type == "cuda" and machine.ranks == 1 and recipe.optimizer == "adam"
         self.forget()
 
     def forget(self) -> None:
@@ -49,7 +51,7 @@ class Stepper:
         """The loss of the step `state.step`, which is not counted here. Raises Diverged."""
         state, recipe = self._state, self._recipe
         kind = recipe.loss_at(state.step)
-        set_learning_rate(state.optimizer, learning_rate(recipe, state.step, state.rollbacks))
+        set_learning_rate(state.optimizers, learning_rate(recipe, state.step, state.rollbacks))
         if self._may_record and self._computed >= STEPS_BEFORE_RECORDING:
             loss = self._replay(kind, batch)
         else:
@@ -69,7 +71,7 @@ class Stepper:
         found = self._machine.mean(loss)
         if not self._may_record:
             _check_finite("loss", found.item())
-        self._state.optimizer.zero_grad(set_to_none=True)
+        self._state.network.zero_grad(set_to_none=True)
         self._update(loss)
         return found
 
@@ -83,7 +85,8 @@ class Stepper:
     def _update(self, loss: Tensor) -> None:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._state.network.parameters(), self._recipe.gradient_clip)
-        self._state.optimizer.step()
+        for optimizer in self._state.optimizers.values():
+            optimizer.step()
 
     def _replay(self, kind: str, batch: Batch) -> Tensor:
         if kind not in self._recorded:
@@ -98,7 +101,7 @@ class Stepper:
         """Nothing is computed yet."""
         low, high = (part.to(self._machine.device) for part in batch.both())
         graph = torch.cuda.CUDAGraph()
-        self._state.optimizer.zero_grad(set_to_none=True)
+        self._state.network.zero_grad(set_to_none=True)
         # the threads that draw patches pin memory meanwhile, which is none of this step
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             loss = self._loss(kind, low, high)
