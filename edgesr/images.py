@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edgesr.decoding import EXIF_IFD, HEAD_BYTES, Bits, Floats, decode
 from edgesr.errors import ArtifactError, EdgesrError, ImageError, OutputError, QualityError, Unsupported, UsageError
+from edgesr.transparency import colour_carried_on
 
 Upscale = Callable[[Floats], Floats]
 """float32 (1, 3, H, W) RGB in [0, 1] to float32 (1, 3, scale*H, scale*W)."""
@@ -49,6 +50,7 @@ _MAX_SIDE_PX = {"JPEG": 65500, "WEBP": 16383}  # limits of libjpeg and of the We
 _MAX_JPEG_EXIF_BYTES = 65533  # one APP1 marker
 _NO_ALPHA = ("JPEG", "BMP")
 _OPAQUE = 254.5 / 255  # from here on, alpha is rounded to 255
+_VISIBLE = 0.5 / 255  # below, alpha is rounded to 0
 _HAS_ICC = ("PNG", "JPEG", "WEBP", "TIFF")
 _HAS_EXIF = _HAS_ICC
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -171,8 +173,9 @@ def _decode(path: Path, file: BinaryIO, max_mpx: float) -> Photo:
 def upscale_photo(photo: Photo, upscale_rgb: Upscale, scale: int) -> Photo:
     """`photo` through a network; grey stays grey, transparency is upscaled by the same network.
 
-    Colour is multiplied by alpha first, so that the colour of invisible pixels does not bleed into the edge (a halo,
-    Real-ESRGAN issue 121), and divided by the upscaled alpha afterwards. Output is clipped to [0, 1].
+    The colour of what is visible is carried on into invisible pixels first, so that theirs does not bleed into the
+    edge; what ends with an alpha of 0 in 8 bits is invisible and keeps the source's colour. Output is clipped to
+    [0, 1].
     Raises QualityError for NaN, infinity or black, ArtifactError for an output of the wrong shape.
     """
     alpha = photo.alpha
@@ -180,9 +183,10 @@ def upscale_photo(photo: Photo, upscale_rgb: Upscale, scale: int) -> Photo:
         rgb = _upscale(photo.rgb, upscale_rgb, scale)
         big_alpha = None if alpha is None else np.ones(rgb.shape[:2], np.float32)
     else:
-        rgb = _upscale(photo.rgb * alpha[..., None], upscale_rgb, scale)
+        rgb = _upscale(colour_carried_on(photo.rgb, alpha), upscale_rgb, scale)
         big_alpha = _upscale(np.repeat(alpha[..., None], 3, axis=2), upscale_rgb, scale).mean(axis=2)
-        rgb = _divided_by_alpha(rgb, big_alpha, photo.rgb, scale)
+        is_hidden = big_alpha < _VISIBLE
+        rgb[is_hidden] = photo.rgb.repeat(scale, axis=0).repeat(scale, axis=1)[is_hidden]
     if photo.is_grey:
         rgb = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
     return replace(photo, rgb=rgb, alpha=big_alpha)
@@ -216,15 +220,6 @@ def _upscale(rgb: Floats, upscale_rgb: Upscale, scale: int) -> Floats:
         raise ArtifactError(f"The network returned the shape {output.shape}, for scale {scale} it must be {expected}.")
     check_output(output, rgb)
     return np.ascontiguousarray(np.clip(output[0], 0, 1, dtype=np.float32).transpose(1, 2, 0))
-
-
-def _divided_by_alpha(premultiplied: Floats, alpha: Floats, source_rgb: Floats, scale: int) -> Floats:
-    """Straight colour in [0, 1]. What ends with an alpha of 0 in 8 bits is invisible and keeps the source's colour."""
-    visible = alpha >= 0.5 / 255
-    straight = premultiplied / np.where(visible, alpha, np.float32(1))[..., None]
-    hidden = source_rgb.repeat(scale, axis=0).repeat(scale, axis=1)
-    merged: Floats = np.where(visible[..., None], np.minimum(straight, 1), hidden)
-    return merged
 
 
 # ---------------------------------------------------------------------------------------------------- writing

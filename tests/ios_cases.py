@@ -76,7 +76,11 @@ def _photos() -> list[tuple[str, Photo, tuple[int, int]]]:
     rgb = (rng.integers(0, 256, (13, 17, 3)) / 255).astype(np.float32)
     alpha = (rng.choice([0, 1, 90, 255], (13, 17)) / 255).astype(np.float32)
     grey = np.repeat(rgb[..., :1], 3, axis=2)
+    spots = np.zeros((5, 90), np.float32)  # one is farther from the end than colour is carried
+    spots[1, 2], spots[4, 40] = 0.9, 1
+    wide = (rng.integers(0, 256, (5, 90, 3)) / 255).astype(np.float32)
     return [
+        ("mostly invisible", Photo(wide, spots), (5, 32)),
         ("opaque in tiles", Photo(rgb), (8, 9)),
         ("smaller than the tile", Photo(rgb), (24, 40)),
         ("transparent", Photo(rgb, alpha), (8, 8)),

@@ -3,6 +3,8 @@ import { test } from "node:test";
 import type { TensorSpec } from "../src/core/manifest";
 import { OutputCheck, coreOutput, isTransparent, paste, tileInput, type Numbers, type Photo } from "../src/core/pixels";
 import { planTiles, type TilePlan } from "../src/core/tiling";
+import { colourCarriedOn } from "../src/core/transparency";
+import { isSamePhoto } from "../src/workers/straight";
 
 const FLOAT: TensorSpec = { name: "x", dtype: "float32", layout: "NCHW", range: [0, 1] };
 const RULE = { haloPx: 2, minSidePx: 1, multiplePx: 1 };
@@ -66,16 +68,39 @@ for (const spec of specs) {
   });
 }
 
-test("colour is multiplied by alpha before the network and divided after it", () => {
+test("straight colour passes the network, and what ends invisible keeps that of the source", () => {
   const photo = photoOf(6, 5, (i) => [0, 64, 128, 255][i % 4] as number);
   const plan = planTiles(5, 6, RULE, 2, null);
   const input = tileInput(photo, plan, plan.boxes[0] as never, FLOAT, "colour");
-  const expected = ((photo.rgba[4] as number) / 255) * (64 / 255);
-  assert.ok(Math.abs((input[1] as number) - expected) < 1e-6);
-  const result = enlarge(photo, plan, FLOAT);
-  for (let i = 0; i < 4; i += 1) assert.ok(Math.abs((result[8 + i] as number) - (photo.rgba[4 + i] as number)) <= 1);
-  // invisible: the colour of the source
-  assert.deepEqual([...result.subarray(0, 4)], [...photo.rgba.subarray(0, 3), 0]);
+  assert.ok(Math.abs((input[1] as number) - (photo.rgba[4] as number) / 255) < 1e-6);
+  const whitened = { ...photo, rgba: photo.rgba.map((level, i) => (i % 4 === 3 ? level : 255)) };
+  const result = new Uint8ClampedArray(4 * 12 * 10);
+  for (const box of plan.boxes) {
+    const [colour, alpha] = (["colour", "alpha"] as const).map((source) =>
+      nearest(tileInput(whitened, plan, box, FLOAT, source), plan, FLOAT));
+    paste(result, plan, box, coreOutput(photo, plan, box, FLOAT, colour as Numbers, alpha as Numbers));
+  }
+  for (let i = 0; i < 30; i += 1) {
+    const at = 4 * (Math.floor(i / 6) * 2 * 12 + (i % 6) * 2);
+    const opacity = photo.rgba[4 * i + 3] as number;
+    const expected = opacity === 0 ? [...photo.rgba.subarray(4 * i, 4 * i + 3), 0] : [255, 255, 255, opacity];
+    assert.deepEqual([...result.subarray(at, at + 4)], expected);
+  }
+});
+
+test("the colour of what is visible is carried on into what is not, 32 pixels far", () => {
+  const photo = photoOf(80, 3, (i) => (i % 80 === 40 ? 255 : i % 80 === 41 ? 7 : 0));
+  const carried = colourCarriedOn(photo);
+  for (let i = 0; i < 240; i += 1) {
+    const near = Math.abs((i % 80) - 40) <= 32;
+    const from = near ? 4 * (Math.floor(i / 80) * 80 + 40) : 4 * i;
+    assert.deepEqual([...carried.rgba.subarray(4 * i, 4 * i + 3)], [...photo.rgba.subarray(from, from + 3)], String(i));
+    assert.equal(carried.rgba[4 * i + 3], photo.rgba[4 * i + 3]);
+  }
+  for (const alpha of [0, 7, 8, 255]) {
+    const even = photoOf(4, 4, () => alpha);
+    assert.deepEqual(colourCarriedOn(even).rgba, even.rgba);
+  }
 });
 
 test("grey stays grey", () => {
@@ -113,5 +138,21 @@ test("black is refused in numbers of every kind, black of a black photo is not",
       fair.tile(black);
       fair.end();
     }
+  }
+});
+
+test("straight colours are taken only where they are those of the same photo", () => {
+  const stored = photoOf(16, 16, (i) => i).rgba;
+  const rounded = stored.map((level, i) => {
+    const alpha = stored[i - (i % 4) + 3] as number;
+    return i % 4 === 3 || alpha === 0 ? (i % 4 === 3 ? level : 0) : Math.round((Math.round((level * alpha) / 255) * 255) / alpha);
+  });
+  assert.ok(isSamePhoto(stored, rounded));
+  assert.ok(rounded.some((level, i) => Math.abs(level - (stored[i] as number)) > 20), "low alpha loses colour");
+  assert.ok(!isSamePhoto(stored.slice(4), rounded));
+  for (const [at, by] of [[4 * 200, 9], [4 * 200 + 3, 1]] as const) {
+    const other = stored.slice();
+    other[at] = (other[at] as number) > 128 ? (other[at] as number) - by : (other[at] as number) + by;
+    assert.ok(!isSamePhoto(other, rounded), String(at));
   }
 });

@@ -1,8 +1,7 @@
 /** 8-bit RGBA <-> what a network takes and gives, one tile at a time: no float copy of the whole photo is ever made.
  *
- * The arithmetic is that of edgesr/images.py: colour is multiplied by alpha first, so that the colour of invisible
- * pixels does not bleed into the edge, and divided by the enlarged alpha afterwards; grey photos stay grey; results are
- * clipped to [0, 1] and a half is rounded up. */
+ * The arithmetic is that of edgesr/images.py: the network sees colours that were carried on into what is invisible
+ * (transparency.ts); grey photos stay grey; results are clipped to [0, 1] and a half is rounded up. */
 
 import { AppError } from "./errors";
 import type { TensorSpec } from "./manifest";
@@ -55,10 +54,9 @@ export function tileInput(photo: Photo, plan: TilePlan, box: Box, spec: TensorSp
     for (let x = 0; x < width; x += 1) {
       const from = row + (columns[x] as number);
       const to = (y * width + x) * pixelStep;
-      const alpha = (rgba[from + 3] as number) / 255;
       for (let channel = 0; channel < 3; channel += 1) {
-        const value = source === "alpha" ? alpha : ((rgba[from + channel] as number) / 255) * alpha;
-        unit[to + channel * channelStep] = value;
+        const level = rgba[source === "alpha" ? from + 3 : from + channel] as number;
+        unit[to + channel * channelStep] = level / 255;
       }
     }
   }
@@ -123,8 +121,7 @@ export class OutputCheck {
 function meanColour(photo: Photo): number {
   let sum = 0;
   for (let i = 0; i < photo.rgba.length; i += 4) {
-    const alpha = (photo.rgba[i + 3] as number) / 255;
-    sum += ((photo.rgba[i] as number) + (photo.rgba[i + 1] as number) + (photo.rgba[i + 2] as number)) * alpha;
+    sum += (photo.rgba[i] as number) + (photo.rgba[i + 1] as number) + (photo.rgba[i + 2] as number);
   }
   return sum / (photo.width * photo.height * 3 * 255);
 }
@@ -137,7 +134,8 @@ function meanAlpha(photo: Photo): number {
 
 /** 8-bit RGBA of a tile's core, (core height * scale) rows of (core width * scale) pixels.
  *
- * `colour`, `alpha`: the network's answers; `alpha` null for an opaque photo. */
+ * `photo`: as it was given; what ends with an alpha of 0 in 8 bits keeps its colour. `colour`, `alpha`: the network's
+ * answers; `alpha` null for an opaque photo. */
 export function coreOutput(
   photo: Photo,
   plan: TilePlan,
@@ -166,7 +164,7 @@ export function coreOutput(
         opacity = 0;
         for (let c = 0; c < 3; c += 1) opacity += clipped(alpha, at + c * channelStep) / 3;
         const source = 4 * ((box.coreTop + Math.floor(y / scale)) * photo.width + box.coreLeft + Math.floor(x / scale));
-        divide(rgb, opacity, photo.rgba, source);
+        if (opacity < VISIBLE) for (let c = 0; c < 3; c += 1) rgb[c] = (photo.rgba[source + c] as number) / 255;
       }
       if (photo.isGrey) rgb.fill(((rgb[0] as number) + (rgb[1] as number) + (rgb[2] as number)) / 3);
       const to = 4 * (y * width + x);
@@ -175,13 +173,6 @@ export function coreOutput(
     }
   }
   return out;
-}
-
-/** Straight colour; what ends with an alpha of 0 in 8 bits is invisible and keeps the source's colour. */
-function divide(rgb: number[], opacity: number, rgba: Uint8ClampedArray, source: number): void {
-  for (let c = 0; c < 3; c += 1) {
-    rgb[c] = opacity >= VISIBLE ? Math.min((rgb[c] as number) / opacity, 1) : (rgba[source + c] as number) / 255;
-  }
 }
 
 /** A half is rounded up, as in edgesr. */

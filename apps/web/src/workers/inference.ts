@@ -5,6 +5,7 @@ import { checkFile } from "../core/hashing";
 import { fileFor, type FileEntry, type Manifest } from "../core/manifest";
 import { OutputCheck, coreOutput, paste, tileInput, type Numbers, type Photo, type Source } from "../core/pixels";
 import { planTiles, type Box, type Size } from "../core/tiling";
+import { colourCarriedOn } from "../core/transparency";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { BenchRequest, EngineFacts, InferenceReply, InferenceRequest, OpenRequest, RunRequest, WorkerScope } from "./protocol";
@@ -97,9 +98,10 @@ async function runPhoto(
   isCancelled: () => boolean,
 ): Promise<void> {
   const result = new Uint8ClampedArray(4 * plan.height * plan.width * plan.scale ** 2);
-  const checks = { colour: new OutputCheck(photo, "colour", manifest.output), alpha: new OutputCheck(photo, "alpha", manifest.output) };
+  const seen = photo.hasAlpha ? colourCarriedOn(photo) : photo;
+  const checks = { colour: new OutputCheck(seen, "colour", manifest.output), alpha: new OutputCheck(seen, "alpha", manifest.output) };
   const answer = async (box: Box, source: Source): Promise<Numbers> => {
-    const numbers = await runTile(manifest, session, tileInput(photo, plan, box, manifest.input, source), plan.tileHw);
+    const numbers = await runTile(manifest, session, tileInput(seen, plan, box, manifest.input, source), plan.tileHw);
     checks[source].tile(numbers);
     return numbers;
   };

@@ -5,6 +5,7 @@ import { readPhotoFile, withExif } from "../core/photo_file";
 import { checkSize, isTransparent, type Photo } from "../core/pixels";
 import { encodePng } from "../core/png";
 import { decoded, orientationLeft, upright } from "./orientation";
+import { isSamePhoto, straightPixels } from "./straight";
 import type { DecodeRequest, EncodeRequest, PhotoReply, PhotoRequest, WorkerScope } from "./protocol";
 
 const JPEG_QUALITY = 0.95;
@@ -44,9 +45,13 @@ async function decode({ id, file, mostPx }: DecodeRequest): Promise<[PhotoReply,
     throw explained(new AppError("photo", `This photo cannot be read: ${what}. Choose another, or copy it again.`), "photo", String(thrown));
   }
   checkSize(bitmap, mostPx);
-  const { width, height, data: rgba } = pixelsOf(bitmap, await orientationLeft(found));
+  const orientation = await orientationLeft(found);
+  const { width, height, data } = pixelsOf(bitmap, orientation);
+  const hasAlpha = isTransparent(data);
+  const straight = hasAlpha && orientation === 1 ? straightPixels(bitmap) : null;
   bitmap.close();
-  const photo: Photo = { width, height, rgba, isGrey: found.isGrey, hasAlpha: isTransparent(rgba) };
+  const rgba = straight !== null && isSamePhoto(straight, data) ? straight : data;
+  const photo: Photo = { width, height, rgba, isGrey: found.isGrey, hasAlpha };
   return [{ kind: "decoded", id, photo, exif: found.exif }, [rgba.buffer]];
 }
 

@@ -1,6 +1,6 @@
 /// 8-bit RGBA to and from what a network takes and gives, one tile at a time. The arithmetic is that of edgesr/images.py:
-/// colour is multiplied by alpha first and divided by the enlarged alpha afterwards; grey photos stay grey; results are
-/// clipped to 0...1 and a half is rounded up.
+/// the network sees colours that were carried on into what is invisible; grey photos stay grey; results are clipped to
+/// 0...1 and a half is rounded up.
 
 /// An upright photo: straight (not premultiplied) 8-bit RGBA, row by row from the top.
 public struct Photo: Sendable {
@@ -23,13 +23,13 @@ public struct Photo: Sendable {
         stride(from: 3, to: rgba.count, by: 4).contains { rgba[$0] != 255 }
     }
 
-    /// Mean of the colours, multiplied by alpha, in 0...1.
+    /// Mean of the colours, in 0...1.
     var mean: Double {
         var sum = 0
         for at in stride(from: 0, to: rgba.count, by: 4) {
-            sum += (Int(rgba[at]) + Int(rgba[at + 1]) + Int(rgba[at + 2])) * Int(rgba[at + 3])
+            sum += Int(rgba[at]) + Int(rgba[at + 1]) + Int(rgba[at + 2])
         }
-        return Double(sum) / Double(3 * 255 * 255 * max(width * height, 1))
+        return Double(sum) / Double(3 * 255 * max(width * height, 1))
     }
 
     /// Mean of alpha, in 0...1.
@@ -54,10 +54,9 @@ public func tileInput(_ photo: Photo, _ plan: TilePlan, _ box: Box, _ source: So
         for x in 0..<plan.tile.width {
             let from = row + columns[x]
             let to = y * plan.tile.width + x
-            let alpha = Float(photo.rgba[from + 3]) / 255
             for channel in 0..<3 {
-                let colour = Float(photo.rgba[from + channel]) / 255 * alpha
-                unit[to + channel * area] = source == .alpha ? alpha : colour
+                let level = photo.rgba[source == .alpha ? from + 3 : from + channel]
+                unit[to + channel * area] = Float(level) / 255
             }
         }
     }
@@ -95,6 +94,7 @@ public struct OutputCheck {
 
 /// Writes the core of one tile into `result`, RGBA of `scale` times the photo.
 ///
+/// `photo`: as it was given; what ends with an alpha of 0 in 8 bits keeps its colour.
 /// `colour`, `alpha`: the network's answers, (1, 3, scale * tile height, scale * tile width); `alpha` nil if opaque.
 public func paste(
     _ photo: Photo, _ plan: TilePlan, _ box: Box, colour: [Float], alpha: [Float]?, into result: inout [UInt8]
@@ -109,8 +109,7 @@ public func paste(
             var opacity: Float = 1
             if let alpha {
                 opacity = (clipped(alpha[at]) + clipped(alpha[at + area]) + clipped(alpha[at + 2 * area])) / 3
-                let source = 4 * (y / scale * photo.width + x / scale)
-                rgb = opacity >= visible ? divided(rgb, opacity) : straight(photo.rgba, source)
+                if opacity < visible { rgb = straight(photo.rgba, 4 * (y / scale * photo.width + x / scale)) }
             }
             if photo.isGrey {
                 let mean = (rgb.0 + rgb.1 + rgb.2) / 3
@@ -126,10 +125,6 @@ public func paste(
 }
 
 private func clipped(_ number: Float) -> Float { min(max(number, 0), 1) }
-
-private func divided(_ rgb: (Float, Float, Float), _ by: Float) -> (Float, Float, Float) {
-    (min(rgb.0 / by, 1), min(rgb.1 / by, 1), min(rgb.2 / by, 1))
-}
 
 private func straight(_ rgba: [UInt8], _ at: Int) -> (Float, Float, Float) {
     (Float(rgba[at]) / 255, Float(rgba[at + 1]) / 255, Float(rgba[at + 2]) / 255)

@@ -13,12 +13,13 @@ public func upscale(
     let scale = plan.scale
     let expected = 3 * plan.tile.height * plan.tile.width * scale * scale
     var result = [UInt8](repeating: 0, count: 4 * plan.width * plan.height * scale * scale)
-    var (colourCheck, alphaCheck) = (OutputCheck(sourceMean: photo.mean), OutputCheck(sourceMean: photo.alphaMean))
     let hasAlpha = photo.hasAlpha
+    let seen = hasAlpha ? colourCarriedOn(photo) : photo
+    var (colourCheck, alphaCheck) = (OutputCheck(sourceMean: seen.mean), OutputCheck(sourceMean: seen.alphaMean))
     for (index, box) in plan.boxes.enumerated() {
         let began = clock()
-        let colour = try model.predict(tileInput(photo, plan, box, .colour), size: plan.tile)
-        let alpha = hasAlpha ? try model.predict(tileInput(photo, plan, box, .alpha), size: plan.tile) : nil
+        let colour = try model.predict(tileInput(seen, plan, box, .colour), size: plan.tile)
+        let alpha = hasAlpha ? try model.predict(tileInput(seen, plan, box, .alpha), size: plan.tile) : nil
         let took = clock() - began
         for answer in [colour, alpha].compactMap({ $0 }) where answer.count != expected {
             throw AppError(.artifact, "The model gave \(answer.count) numbers, not \(expected). Make the bundle again.")

@@ -36,13 +36,13 @@ public final class Photo {
         return true;
     }
 
-    /** Mean of the colours, multiplied by alpha, in 0 to 1. */
+    /** Mean of the colours, in 0 to 1. */
     double mean() {
         double sum = 0;
         for (int pixel : argb) {
-            sum += (double) ((pixel >> 16 & 255) + (pixel >> 8 & 255) + (pixel & 255)) * (pixel >>> 24);
+            sum += (pixel >> 16 & 255) + (pixel >> 8 & 255) + (pixel & 255);
         }
-        return sum / (3.0 * 255 * 255 * Math.max(argb.length, 1));
+        return sum / (3.0 * 255 * Math.max(argb.length, 1));
     }
 
     /** Mean of alpha, in 0 to 1. */

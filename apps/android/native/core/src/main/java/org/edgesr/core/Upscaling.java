@@ -1,7 +1,7 @@
 package org.edgesr.core;
 
-/** A whole photo, tile by tile, with the arithmetic of edgesr/images.py: colour is multiplied by alpha first and divided by
- * the enlarged alpha afterwards, grey stays grey, results are clipped and a half is rounded up. */
+/** A whole photo, tile by tile, with the arithmetic of edgesr/images.py: the network sees colours that were carried on into
+ * what is invisible, grey stays grey, results are clipped and a half is rounded up. */
 public final class Upscaling {
     private static final float VISIBLE = 0.5f / 255;
 
@@ -12,6 +12,8 @@ public final class Upscaling {
     }
 
     private final Photo photo;
+    /** What the network sees of it. */
+    private final Photo seen;
     private final TilePlan plan;
     private final boolean hasAlpha;
     private final boolean isGrey;
@@ -23,6 +25,7 @@ public final class Upscaling {
         this.photo = photo;
         this.plan = plan;
         hasAlpha = photo.hasAlpha();
+        seen = hasAlpha ? Transparency.colourCarriedOn(photo) : photo;
         isGrey = photo.isGrey();
         result = new int[photo.argb.length * plan.scale * plan.scale];
     }
@@ -47,7 +50,7 @@ public final class Upscaling {
     }
 
     private float[] answer(TileModel model, Box box, boolean ofAlpha) throws AppException {
-        float[] numbers = model.predict(input(photo, plan, box, ofAlpha), plan.tile);
+        float[] numbers = model.predict(input(seen, plan, box, ofAlpha), plan.tile);
         long expected = 3L * plan.tile.area() * plan.scale * plan.scale;
         if (numbers.length != expected) {
             String text = "The model gave " + numbers.length + " numbers, not " + expected + ". Make the bundle again.";
@@ -72,7 +75,7 @@ public final class Upscaling {
 
     /** Of colour and alpha each: one that is bright must not hide that the other is black. */
     private void checkNotBlack() throws AppException {
-        boolean lostColour = brightestColour < VISIBLE && photo.mean() > 2.0 / 255;
+        boolean lostColour = brightestColour < VISIBLE && seen.mean() > 2.0 / 255;
         boolean lostAlpha = hasAlpha && brightestAlpha < VISIBLE && photo.alphaMean() > 2.0 / 255;
         if (lostColour || lostAlpha) {
             throw new AppException(
@@ -92,10 +95,9 @@ public final class Upscaling {
             int row = reflected(box.top + y, photo.height) * photo.width;
             for (int x = 0; x < width; x++) {
                 int pixel = photo.argb[row + reflected(box.left + x, photo.width)];
-                float alpha = (pixel >>> 24) / 255f;
                 for (int channel = 0; channel < 3; channel++) {
-                    float colour = (pixel >> (16 - 8 * channel) & 255) / 255f * alpha;
-                    unit[channel * area + y * width + x] = ofAlpha ? alpha : colour;
+                    int level = ofAlpha ? pixel >>> 24 : pixel >> (16 - 8 * channel) & 255;
+                    unit[channel * area + y * width + x] = level / 255f;
                 }
             }
         }
@@ -128,19 +130,18 @@ public final class Upscaling {
                     rgb[channel] = clipped(colour[at + channel * area]);
                     opacity += alpha == null ? 0 : clipped(alpha[at + channel * area]) / 3;
                 }
-                if (alpha != null) {
-                    divide(rgb, opacity, photo.argb[y / scale * photo.width + x / scale]);
+                if (opacity < VISIBLE) {
+                    keep(rgb, photo.argb[y / scale * photo.width + x / scale]);
                 }
                 result[y * plan.width * scale + x] = pixel(rgb, opacity);
             }
         }
     }
 
-    /** Straight colour; what is invisible keeps the source's. */
-    private static void divide(float[] rgb, float opacity, int source) {
+    /** The colour of the source. */
+    private static void keep(float[] rgb, int source) {
         for (int channel = 0; channel < 3; channel++) {
-            float kept = (source >> (16 - 8 * channel) & 255) / 255f;
-            rgb[channel] = opacity >= VISIBLE ? Math.min(rgb[channel] / opacity, 1) : kept;
+            rgb[channel] = (source >> (16 - 8 * channel) & 255) / 255f;
         }
     }
 
