@@ -13,6 +13,7 @@ import { Cancelled, InferenceClient, PhotoClient, type TileReply } from "./clien
 import { lookAtDevice, mostResultBytes, mostThreads, usualThreads, type Device } from "./device";
 import { box, button, input, offer, onPress, press, select } from "./elements";
 import { startServiceWorker } from "./isolation";
+import { offerNotices } from "./notices";
 import { canShare, download, resultFile, share, type Format, type Result } from "./saving";
 import { Viewer } from "./viewer";
 import { PRECISIONS, engineWords, family, fileWords, megapixels, signed } from "./words";
@@ -57,6 +58,7 @@ class Page {
     this.offerEngines();
     this.takePhotos();
     this.answerButtons();
+    offerNotices();
     this.chooseModel(this.model);
     button("share").hidden = !canShare();
     button("camera").hidden = !matchMedia("(pointer: coarse)").matches;
