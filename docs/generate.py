@@ -61,6 +61,7 @@ def decibels(by_set: dict[str, float]) -> str:
 def demo_block(report: dict[str, Any]) -> str:
     lines = [
         [
+            f"`{row['model']}`",
             row["target"],
             row["precision"],
             f"{row['bytes'] / 1000:.0f}",
@@ -71,15 +72,15 @@ def demo_block(report: dict[str, Any]) -> str:
         ]
         for row in report["rows"]
     ]
-    header = ["target", "precision", "KB", "largest difference", "PSNR to fp32, dB", "drop, dB", "ms"]
+    header = ["network", "target", "precision", "KB", "largest difference", "PSNR to fp32, dB", "drop, dB", "ms"]
     height, width = report["photo_hw"]
     note = (
-        f"bsrn-s x4, {report['rows'][0]['weights']} weights, INT8 by the recipe in the package. Times: median of "
+        f"x4, {report['rows'][0]['weights']} weights, INT8 by the recipe in the package. Times: median of "
         f"interleaved runs, {width}x{height} to {4 * width}x{4 * height}, {report['threads']} threads of "
         f"{report['machine']}; only their ratios mean anything. The drop is luma PSNR against the ground truth of "
         f"{report['rows'][0]['sets']} images."
     )
-    return f"{table(header, lines, right=2)}\n\n{note}"
+    return f"{table(header, lines, right=3)}\n\n{note}"
 
 
 def measured() -> list[dict[str, Any]]:
