@@ -32,7 +32,7 @@ from edgesr.train.loop import Progress, learning_rate, train
 from edgesr.train.photos import Pair, Photos, load_photos
 from edgesr.train.recipe import Recipe
 from edgesr.train.run import train_model
-from edgesr.train.run_folder import LOG, RECIPE, STATE, read_log
+from edgesr.train.run_folder import LOG, RECIPE, STATE, claimed, read_log
 
 SPEC = find("plainusr-u", 4)
 RECIPE_8 = Recipe(
@@ -271,6 +271,16 @@ def test_another_recipe_in_the_same_folder_is_refused_by_its_changes(photos: Pho
     assert str(tmp_path) in str(refused.value)
     assert "--run" in str(refused.value)
     assert steps_of(tmp_path) == [1]
+
+
+def test_a_folder_that_another_process_trains_in_is_refused_and_free_afterwards(photos: Photos, tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path, RECIPE_8, photos.fingerprint),
+        pytest.raises(TrainingError, match=r"Another process is training in .* choose another --run folder\."),
+    ):
+        train(SPEC, RECIPE_8, photos, tmp_path, ignore)
+    assert not (tmp_path / STATE).exists()
+    train(SPEC, RECIPE_8, photos, tmp_path, ignore)
 
 
 def test_other_photos_in_the_same_folder_are_refused(photos: Photos, tmp_path: Path) -> None:

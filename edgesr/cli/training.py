@@ -43,7 +43,12 @@ DATA = click.Path(path_type=Path)
 @click.option("--bf16", is_flag=True, help="bfloat16 autocast: faster on CPUs that have it, and on CUDA.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--compile", "compile_", is_flag=True, help="Through torch.compile: a slow start, then faster on CUDA.")
+@click.option(
+    "--compile",
+    "compile_",
+    is_flag=True,
+    help="Through torch.compile: minutes to start, then faster (ELAN on CPUs; CUDA).",
+)
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Threads that cut patches.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all.")
 @click.option("--cache", type=FOLDER, help="Where the decoded photos are kept. Default: the user's cache.")

@@ -156,6 +156,9 @@ class Block(nn.Module):
 class ELAN(Network):
     """The form that is trained, with the state-dict keys of the official network."""
 
+    # cutting windows undoes channels_last in every module
+    layout_in_training = torch.contiguous_format
+
     def __init__(self, config: Config, scale: int) -> None:
         super().__init__()
         channels, blocks = config.channels, config.modules // (1 + config.shared)

@@ -22,8 +22,8 @@ from edgesr.quantization.student import Student
 from edgesr.train.batches import Batches
 from edgesr.train.divergence import Diverged
 from edgesr.train.interrupt import asked_to_stop
-from edgesr.train.machine import Machine, out_of_memory_said
-from edgesr.train.run_folder import append_log, claim, cut_log
+from edgesr.train.machine import Machine, failures_said
+from edgesr.train.run_folder import append_log, claimed, cut_log
 
 CHECK_EVERY = 10
 """Steps between two looks at what the device found: a look waits for it."""
@@ -72,12 +72,11 @@ def learn(
     """Begin, or go on with, the run in `folder`.
 
     `stop`: take what the run has reached, without another step. Ctrl-C loses nothing. Raises TrainingError if `folder`
-    holds another run or is to stop before its first step, if memory runs out or if the run diverges in spite of its
-    rollbacks, OutputError.
+    holds another run, is in use or is to stop before its first step, if memory runs out or if the run diverges in spite
+    of its rollbacks, OutputError.
     """
     settings = lesson.settings
-    claim(folder, settings, lesson.photos.fingerprint)
-    with out_of_memory_said(settings, machine.device):
+    with claimed(folder, settings, lesson.photos.fingerprint), failures_said(settings, machine.device):
         state = begin(lesson.student)
         resume(state, folder)
         if not stop:

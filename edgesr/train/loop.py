@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from edgesr.models.registry import ModelSpec
 from edgesr.train.batches import Batches, LoaderSpeed
 from edgesr.train.divergence import Diverged
 from edgesr.train.interrupt import asked_to_stop
-from edgesr.train.machine import CPU, Machine, out_of_memory_said
+from edgesr.train.machine import CPU, Machine, failures_said
 from edgesr.train.pairs import Pair
 from edgesr.train.photos import Batch, Photos, degraded, draw_batch
 from edgesr.train.recipe import Recipe
-from edgesr.train.run_folder import append_log, claim, cut_log
+from edgesr.train.run_folder import append_log, claimed, cut_log
 from edgesr.train.schedule import learning_rate
 from edgesr.train.state import State, begin, go_back, keep, resume, save
 from edgesr.train.step import Stepper
@@ -65,18 +66,19 @@ def train(
 
     Ctrl-C loses nothing: it waits for the end of the step and its validation, and what was reached is saved. Raises
     UsageError for a patch that the network cannot take, TrainingError if `folder` holds a run with another recipe or
-    other photos, if memory runs out or if training diverges in spite of its rollbacks, OutputError if the folder cannot
-    be written.
+    other photos or is in use, if memory runs out or if training diverges in spite of its rollbacks, OutputError if the
+    folder cannot be written.
     """
     machine = machine or Machine()
     assert recipe.teacher_sha256 == (None if teacher is None else teacher.provenance.sha256)
     check_patch(spec, recipe, spec.name)
     machine.share_of(recipe)
-    if machine.leads:
-        claim(folder, recipe, photos.fingerprint)
     if recipe.degradation == "real-world":
         photos = replace(photos, held_out=degraded(photos.held_out, recipe.seed))
-    with out_of_memory_said(recipe, machine.device):
+    with (
+        claimed(folder, recipe, photos.fingerprint) if machine.leads else nullcontext(),
+        failures_said(recipe, machine.device),
+    ):
         state = begin(spec, recipe, start, teacher, machine)
         machine.wait()  # the folder is claimed
         resume(state, folder, machine)
@@ -86,8 +88,8 @@ def train(
             if state.whole and machine.leads:
                 save(state, folder)
             raise
-    if machine.leads:
-        save(state, folder)
+        if machine.leads:
+            save(state, folder)
     machine.wait()
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.average.state_dict().items()}
 

@@ -22,15 +22,13 @@ PATIENCE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`rank` of `ranks` processes; `workers`: threads that draw patches, 0 for none; `compiled`: by torch.compile;
-    `layout` of weights and activations."""
+    """`rank` of `ranks` processes; `workers`: threads that draw patches, 0 for none; `compiled`: by torch.compile."""
 
     device: torch.device = CPU
     rank: int = 0
     ranks: int = 1
     workers: int = 0
     compiled: bool = False
-    layout: torch.memory_format = torch.channels_last
 
     @property
     def leads(self) -> bool:
@@ -116,7 +114,7 @@ def machine(name: DeviceName, workers: int, compiled: bool) -> Iterator[Machine]
         distributed.init_process_group(backend, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:  # also a store that cannot be reached
         raise TrainingError(
-            f"Rank {rank} of {ranks} cannot join the others ({str(error).splitlines()[0]}). Start all with torchrun."
+            f"Rank {rank} of {ranks} cannot join the others ({_first_line(error)}). Start all with torchrun."
         ) from error
     # said of 1x1 kernels in channels_last, whose two layouts are the same memory
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
@@ -150,11 +148,16 @@ class Batched(Protocol):
 
 
 @contextmanager
-def out_of_memory_said(recipe: Batched, device: torch.device) -> Iterator[None]:
-    """Turns a failed allocation into TrainingError with what to do."""
+def failures_said(recipe: Batched, device: torch.device) -> Iterator[None]:
+    """Turns a failed allocation or compilation into TrainingError with what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if _is_of_compilation(error):
+            raise TrainingError(
+                f"torch.compile failed ({_first_line(error)}). On a CPU it needs a C++ compiler (Debian: g++); or "
+                "train without --compile. What was saved before is kept."
+            ) from error
         if not _is_out_of_memory(error):
             raise
         smaller = max(1, recipe.batch // 2)
@@ -169,3 +172,11 @@ def _is_out_of_memory(error: Exception) -> bool:
     # the CPU's allocator raises a bare RuntimeError
     words = ("can't allocate memory", "not enough memory")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+def _is_of_compilation(error: Exception) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

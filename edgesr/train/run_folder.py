@@ -5,25 +5,56 @@ whole or not at all; the log is cut back to the state when the run goes on.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from edgesr.errors import TrainingError
+from edgesr.extras import require
 from edgesr.train.recipe import Saved
 from edgesr.whole_file import write_whole, writing
 
-STATE, LOG, RECIPE = "state.pt", "log.jsonl", "recipe.json"
+STATE, LOG, RECIPE, LOCK = "state.pt", "log.jsonl", "recipe.json", ".lock"
 ADVICE = "Make room, or choose another --run folder."
 
 
-def claim(folder: Path, recipe: Saved, fingerprint: str) -> None:
-    """Make `folder` the run of this recipe on these photos. Raises TrainingError if it is the run of others."""
-    file = folder / RECIPE
-    wanted = {**recipe.to_json(), "photos_sha256": fingerprint}
+@contextmanager
+def claimed(folder: Path, recipe: Saved, fingerprint: str) -> Iterator[None]:
+    """`folder` as the run of this recipe on these photos, and of this process alone.
+
+    Raises TrainingError if it is the run of others, or if another process is at it.
+    """
     with writing(folder, ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _claim(folder, recipe, fingerprint)
+        yield
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The system lets the lock go however this process ends."""
+    filelock = require("filelock", "train")
+    lock = filelock.FileLock(folder / LOCK)
+    with writing(folder, ADVICE):
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            raise TrainingError(
+                f"Another process is training in {folder}. Wait for its end, or choose another --run folder."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _claim(folder: Path, recipe: Saved, fingerprint: str) -> None:
+    file = folder / RECIPE
+    wanted = {**recipe.to_json(), "photos_sha256": fingerprint}
     if not file.exists():
         write_whole(file, lambda temporary: temporary.write_text(json.dumps(wanted, indent=1) + "\n"), ADVICE)
         return

@@ -50,7 +50,7 @@ def begin(
         network.load_state_dict(network.state_dict() | start, strict=True)
     average.load_state_dict(network.state_dict())
     for module in (network, average):
-        module.to(machine.device, memory_format=machine.layout)  # type: ignore[call-overload]
+        module.to(machine.device, memory_format=network.layout_in_training)  # type: ignore[call-overload]
         module.collapse_in_training()
     if teacher is not None:
         teacher.network.to(machine.device)

@@ -79,7 +79,7 @@ class Stepper:
         recipe, machine = self._recipe, self._machine
         low, high = low.float() / 255, high.float() / 255
         with torch.autocast(machine.device.type, torch.bfloat16, enabled=recipe.bf16):
-            output = self._state.call(low.to(memory_format=machine.layout))
+            output = self._state.call(low.to(memory_format=self._state.network.layout_in_training))
         return loss_of(kind, output.float(), low, high, self._state.teacher, recipe.teacher_share or 0.0)
 
     def _update(self, loss: Tensor) -> None:
