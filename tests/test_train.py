@@ -32,7 +32,7 @@ from edgesr.train.loop import Progress, learning_rate, train
 from edgesr.train.photos import Pair, Photos, load_photos
 from edgesr.train.recipe import Recipe
 from edgesr.train.run import train_model
-from edgesr.train.run_folder import LOG, RECIPE, STATE, claimed, read_log
+from edgesr.train.run_folder import LOCK, LOG, RECIPE, STATE, claimed, read_log
 
 SPEC = find("plainusr-u", 4)
 RECIPE_8 = Recipe(
@@ -476,7 +476,7 @@ def test_a_run_ends_with_weights_and_a_card_that_belong_together(
     whole: dict[str, Tensor], photos: Photos, data: Path, tmp_path: Path
 ) -> None:
     card = train_tiny(data, tmp_path / "run", evaluate_on=data)
-    files = ["card.json", "curve.png", LOG, RECIPE, STATE, "tensorboard", "weights.safetensors"]
+    files = ["card.json", "curve.png", LOCK, LOG, RECIPE, STATE, "tensorboard", "weights.safetensors"]
     assert sorted(os.listdir(tmp_path / "run")) == files
     file = tmp_path / "run" / "weights.safetensors"
     assert json.loads((tmp_path / "run" / "card.json").read_text()) == card

@@ -24,7 +24,7 @@ from edgesr.train.divergence import LEAST_STEPS, Diverged, Trend
 from edgesr.train.loop import Progress, train
 from edgesr.train.photos import Photos, load_photos
 from edgesr.train.run import train_model
-from edgesr.train.run_folder import LOG, RECIPE, STATE, read_log
+from edgesr.train.run_folder import LOCK, LOG, RECIPE, STATE, read_log
 from edgesr.train.schedule import learning_rate
 
 
@@ -248,7 +248,7 @@ def test_a_disk_that_fills_up_keeps_the_last_state_whole_and_the_run_goes_on_lat
     with largest_file(len(before) // 2), pytest.raises(OutputError, match=r"Cannot write .*state.pt: .*Make room"):
         train(SPEC, RECIPE_8, photos, tmp_path / "cut", ignore)
     assert (tmp_path / "cut" / STATE).read_bytes() == before
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [LOG, RECIPE, STATE]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [LOCK, LOG, RECIPE, STATE]
     assert_equal_bits(train(SPEC, RECIPE_8, photos, tmp_path / "cut", ignore), whole)
     assert steps_of(tmp_path / "cut") == [2, 4, 6, 8]
 

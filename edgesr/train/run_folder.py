@@ -1,6 +1,6 @@
 """The folder of a run: what survives an interruption, a crash or a full disk.
 
-recipe.json; log.jsonl, one line per report; state.pt, all that the next step needs. Each but the log is replaced
+recipe.json; log.jsonl, one line per report; state.pt, all that the next step needs; lock. Each but the log is replaced
 whole or not at all; the log is cut back to the state when the run goes on.
 """
 
@@ -17,7 +17,7 @@ from edgesr.extras import require
 from edgesr.train.recipe import Saved
 from edgesr.whole_file import write_whole, writing
 
-STATE, LOG, RECIPE, LOCK = "state.pt", "log.jsonl", "recipe.json", ".lock"
+STATE, LOG, RECIPE, LOCK = "state.pt", "log.jsonl", "recipe.json", "lock"
 ADVICE = "Make room, or choose another --run folder."
 
 
