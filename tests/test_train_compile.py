@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(data: Path, run: Path, *options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """In a process of its own: a compiler is chosen once per process."""
     request = ("train", SPEC.name, "--data", str(data), "--run", str(run), *OPTIONS, *options)
-    own = {"TORCHINDUCTOR_CACHE_DIR": str(run.parent / "compiled"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    own = {"TORCHINDUCTOR_CACHE_DIR": str(run.parent / "kernels"), "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
         (sys.executable, "-m", "edgesr.cli", *request),
         env={**os.environ, **own, **environment}, capture_output=True, text=True, timeout=500,
@@ -41,7 +41,7 @@ def test_a_compiled_network_trains_to_the_same_weights(data: Path, tmp_path: Pat
     for name, options in (("plain", ()), ("compiled", ("--compile",))):
         done = train(data, tmp_path / name, *options)
         assert done.returncode == 0, done.stderr
-    assert any((tmp_path / "compiled").rglob("*.so"))
+    assert any((tmp_path / "kernels").rglob("*.so"))
     plain, compiled = (load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "compiled"))
     assert plain.keys() == compiled.keys()
     for name, weight in plain.items():
