@@ -7,7 +7,7 @@ from pathlib import Path
 from edgesr.artifact import read_manifest
 from edgesr.errors import EdgesrError
 from edgesr.listener import Listener
-from edgesr.models.files import here, sha256_of
+from edgesr.models.files import check_given, here, sha256_of
 from edgesr.models.registry import ModelSpec, find
 from edgesr.pipeline import Session, convert_all
 from edgesr.planned import Planned, plan
@@ -18,7 +18,8 @@ from edgesr.verify import Limit
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is combined with what. `limit`: the INT8 contract; None: ranges alone."""
+    """What is combined with what. `limit`: the INT8 contract; None: ranges alone. `weights`: of the user, for the one
+    network that is named; None: as for `convert`."""
 
     models: tuple[str, ...]
     scale: int | None
@@ -28,6 +29,7 @@ class Grid:
     calib: Path | None
     data: Path | None
     limit: Limit | None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,14 @@ class Made:
 
 
 def make(grid: Grid, out: Path, listener: Listener) -> Made:
-    """Convert what `out` lacks; what fails is listed, and the rest goes on. Raises UsageError for an unknown name."""
+    """Convert what `out` lacks; what fails is listed, and the rest goes on.
+
+    Raises UsageError for an unknown name, WeightsError if there is no file of the weights that are given.
+    """
     found: list[Path] = []
     missing: list[tuple[str, str]] = []
     for model in grid.models:
-        requests, weights = planned(grid, model), _weights_here(find(model, grid.scale))
+        requests, weights = planned(grid, model), _weights_here(find(model, grid.scale), grid.weights)
         wanted = [item for item in requests if not is_there(out / item.request.slug, weights, grid.limit)]
         kept = [out / item.request.slug for item in requests if item not in wanted]
         if kept:
@@ -70,7 +75,9 @@ def _convert(
 ) -> tuple[list[Path], list[tuple[str, str]]]:
     int8 = any(item.request.precision in INTEGER for item in wanted)
     try:
-        session = Session(model, grid.scale, calib=grid.calib, data=grid.data, int8=int8, listener=listener)
+        session = Session(
+            model, grid.scale, weights=grid.weights, calib=grid.calib, data=grid.data, int8=int8, listener=listener
+        )
         rows = convert_all(session, wanted, out, grid.limit).rows
     except EdgesrError as error:
         return [], [(item.request.slug, str(error)) for item in wanted]
@@ -90,7 +97,9 @@ def is_there(folder: Path, weights: str | None, limit: Limit | None) -> bool:
     return not integer or limit is None or (manifest.proof is not None and limit.holds(manifest.proof))
 
 
-def _weights_here(spec: ModelSpec) -> str | None:
+def _weights_here(spec: ModelSpec, given: Path | None) -> str | None:
     """sha256 of what a conversion would load, None if it had to be downloaded first."""
-    file = here(spec)
+    if given is not None:
+        check_given(given)
+    file = given or here(spec)
     return None if file is None else sha256_of(file)

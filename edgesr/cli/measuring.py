@@ -218,7 +218,9 @@ def import_(files: tuple[Path, ...], out: Path) -> None:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--target", "-t", "targets", multiple=True, required=True, help="Target, repeatable, or 'all'.")
 @click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
-@click.option("--precision", "-p", "precisions", multiple=True, default=("fp32",), help="Repeatable. Default: fp32.")
+@click.option("--precision", "-p", "precisions", multiple=True, help="Repeatable. Default: fp32.")
+@click.option("--int8", is_flag=True, help="Same as --precision int8.")
+@click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors) of the one MODEL.")
 @click.option("--size", "sizes", multiple=True, callback=sizes_of, metavar="HxW", help="Fixed input size, repeatable.")
 @click.option("--calib", type=FOLDER, help="Low-resolution photos for INT8 ranges.")
 @click.option("--quick", is_flag=True, help="INT8 without a contract: ranges alone.")
@@ -235,6 +237,8 @@ def sweep(
     targets: tuple[str, ...],
     scale: int | None,
     precisions: tuple[str, ...],
+    int8: bool,
+    weights: Path | None,
     sizes: tuple[Size, ...],
     calib: Path | None,
     quick: bool,
@@ -262,15 +266,18 @@ def sweep(
 
     require("torch", "export")
     require("scipy", "bench")
+    if weights is not None and len(set(models)) > 1:
+        raise UsageError(f"--weights is of one network, and {' '.join(models)} are several. Give one MODEL.")
     plan = Plan(plans.find(profile))
     limit = None if quick else Limit()
-    grid = Grid(models, scale, targets, tuple(precisions_of(precisions)), sizes, calib, data, limit)
+    wanted = precisions_of((*precisions, *["int8"] * int8))
+    grid = Grid(models, scale, targets, tuple(wanted), sizes, calib, data, limit, weights)
     stations = _stations(devices, fleet, threads)
     with Terminal() as terminal:
         made = make(grid, out / "artifacts", terminal)
         for slug, reason in made.missing:
             terminal.say(f"❎ {slug}: {reason}")
         items = [read_item(folder, None, None) for folder in made.artifacts]
-        shots = None if data is None else Shots(data, None, None, terminal)
+        shots = None if data is None else Shots(data, weights, None, terminal)
         results = _measured(items, shots, data, plan, stations, lab, out, terminal)
     _show(results, json_)
