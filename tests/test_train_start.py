@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgesr.errors import WeightsError
 from edgesr.listener import Silent
+from edgesr.models.files import sha256_of
 from edgesr.models.registry import SPECS, ModelSpec, find
 from edgesr.train.machine import Machine
 from edgesr.train.run import train_model
@@ -68,6 +69,17 @@ def test_the_card_of_the_weights_that_a_run_begins_with_is_kept(data: Path, tmp_
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(WeightsError, match=r"card.json, the card of tiny.safetensors, cannot be read"):
         train_real(data, tmp_path / "other", start)
+
+
+def test_a_card_may_have_the_name_of_the_weights(tmp_path: Path) -> None:
+    start = written(tmp_path / "tiny.safetensors")
+    beside = tmp_path / "tiny.json"
+    card = {"model": "ditn-tiny", "weights_sha256": sha256_of(start)}
+    beside.write_text(json.dumps(card))
+    assert read_start(REAL, start, Silent()).card == card
+    for other in (json.dumps(card | {"weights_sha256": "0" * 64}), "[]", "{", ""):
+        beside.write_text(other)
+        assert read_start(REAL, start, Silent()).card is None
 
 
 @pytest.mark.parametrize(

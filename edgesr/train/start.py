@@ -21,7 +21,7 @@ class Start:
     """`state`: by the keys of the training form of the network that is trained. `spec`: whose weights the file holds.
 
     `anew`: keys that the file lacks or has in another shape, because it is of another scale. `card`: of the file, where
-    it lies beside it.
+    it lies beside it, as in a run's folder or as in edgesr.assets.
     """
 
     state: dict[str, Tensor]
@@ -57,7 +57,8 @@ def read_start(spec: ModelSpec, file: Path, listener: Listener) -> Start:
     if source != spec:
         but = f", but for {len(anew)} tensors that begin anew: {', '.join(anew)}" if anew else ""
         listener.say(f"{spec.key} begins with the weights of {source.key} in {file}{but}.")
-    return Start(state, source, loaded.provenance.sha256, _card_beside(file), anew)
+    sha256 = loaded.provenance.sha256
+    return Start(state, source, sha256, _card_beside(file) or _card_of_the_same_name(file, sha256), anew)
 
 
 def _shared(spec: ModelSpec, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -98,3 +99,13 @@ def _card_beside(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{card}, the card of {file.name}, cannot be read ({error}). Correct or move it.") from error
     return found
+
+
+def _card_of_the_same_name(file: Path, sha256: str) -> dict[str, Any] | None:
+    """NAME.json, if that is the card of these weights: it may be anything else."""
+    try:
+        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    of_these = isinstance(found, dict) and found.get("weights_sha256") == sha256
+    return found if of_these else None
