@@ -30,7 +30,8 @@ from edgesr.bench.subject import read_item
 from edgesr.bench.summary import repeats, summarise
 from edgesr.cli import main
 from edgesr.datasets import built_in_set, generated_pictures
-from edgesr.errors import ArtifactError, DataError, UsageError
+from edgesr.errors import ArtifactError, DataError, DeviceError, EdgesrError, UsageError
+from edgesr.lock import alone
 from edgesr.runner.foreign import Foreign
 
 MODEL = "plainusr-t"
@@ -314,6 +315,17 @@ def test_a_device_is_named_once(artifact: Path, tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         bench(artifact, "--device", "local", "--device", "local", "-o", tmp_path)
     assert "The device local is named twice" in capsys.readouterr().err
+
+
+def test_a_device_that_another_process_measures_is_refused(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = EdgesrError("taken")
+    with alone(tmp_path / "local", "bench", taken, ""), pytest.raises(SystemExit) as ended:
+        bench(artifact, "--device", "local", "--profile", "smoke", "-o", tmp_path)
+    assert ended.value.code == DeviceError.exit_code
+    assert f"Another process is measuring into {tmp_path / 'local'}" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.jsonl"))
 
 
 def _set(folder: Path) -> Path:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from edgesr.datasets import generated_pictures
 from edgesr.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from edgesr.listener import Silent
+from edgesr.lock import LOCK
 from edgesr.models.network import Network
 from edgesr.models.registry import find
 from edgesr.models.weights import load
@@ -32,7 +33,7 @@ from edgesr.train.loop import Progress, learning_rate, train
 from edgesr.train.photos import Pair, Photos, load_photos
 from edgesr.train.recipe import Recipe
 from edgesr.train.run import train_model
-from edgesr.train.run_folder import LOCK, LOG, RECIPE, STATE, claimed, read_log
+from edgesr.train.run_folder import LOG, RECIPE, STATE, claimed, read_log
 
 SPEC = find("plainusr-u", 4)
 RECIPE_8 = Recipe(

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from edgesr.errors import OutputError, TrainingError
 from edgesr.listener import Silent
+from edgesr.lock import LOCK
 from edgesr.models.network import Network
 from edgesr.models.registry import ModelSpec, find
 from edgesr.train.divergence import LEAST_STEPS, Diverged, Trend
 from edgesr.train.loop import Progress, train
 from edgesr.train.photos import Photos, load_photos
 from edgesr.train.run import train_model
-from edgesr.train.run_folder import LOCK, LOG, RECIPE, STATE, read_log
+from edgesr.train.run_folder import LOG, RECIPE, STATE, read_log
 from edgesr.train.schedule import learning_rate
 
 

@@ -21,6 +21,7 @@ from edgesr.bench.summary import summarise
 from edgesr.errors import DeviceError, restored
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
+from edgesr.lock import LOCK
 from edgesr.whole_file import write_whole
 
 Files = Mapping[str, bytes]
@@ -140,7 +141,8 @@ def _held(runs: Path, station: Station) -> Files:
 
 
 def _packed(folder: Path, above: Path) -> Files:
-    return {file.relative_to(above).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != LOCK)
+    return {file.relative_to(above).as_posix(): file.read_bytes() for file in files}
 
 
 def _unpack(files: Files, folder: Path) -> None:

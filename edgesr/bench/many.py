@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesr.bench.inputs import Crops
-from edgesr.bench.measure import Plan, Site, measure
+from edgesr.bench.measure import Plan, Site, folder_of, measure
 from edgesr.bench.quality import Shot
 from edgesr.bench.subject import Item
 from edgesr.bench.summary import Summary
 from edgesr.devices.fleet import Member
 from edgesr.devices.process import resume, stoppable
-from edgesr.errors import ConnectionLost, EdgesrError
+from edgesr.errors import ConnectionLost, DeviceError, EdgesrError
 from edgesr.listener import Listener
+from edgesr.lock import alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +90,21 @@ def _on_one(
         site = open_site(station)
     except EdgesrError as error:
         return [Result(station.name, task.item.subject.name, None, error) for task in tasks]
+    folder = folder_of(runs, site.where.name)
+    taken = DeviceError(
+        f"Another process is measuring into {folder}. Wait for its end, or choose another --out folder."
+    )
     lost: ConnectionLost | None = None
     results: list[Result] = []
     try:
-        for task in tasks:
-            for threads in station.threads:
-                there = replace(plan, threads=threads, cpus=station.cpus)
-                results.append(_one(task, site, there, runs, listener, lost))
-                lost = results[-1].error if isinstance(results[-1].error, ConnectionLost) else lost
+        with alone(folder, "bench", taken, "Choose another --out folder."):
+            for task in tasks:
+                for threads in station.threads:
+                    there = replace(plan, threads=threads, cpus=station.cpus)
+                    results.append(_one(task, site, there, runs, listener, lost))
+                    lost = results[-1].error if isinstance(results[-1].error, ConnectionLost) else lost
+    except EdgesrError as error:
+        return [Result(station.name, task.item.subject.name, None, error) for task in tasks]
     finally:
         site.device.close()
     return results

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from edgesr.errors import TrainingError
-from edgesr.extras import require
+from edgesr.lock import alone
 from edgesr.train.recipe import Saved
 from edgesr.whole_file import write_whole, writing
 
-STATE, LOG, RECIPE, LOCK = "state.pt", "log.jsonl", "recipe.json", "lock"
+STATE, LOG, RECIPE = "state.pt", "log.jsonl", "recipe.json"
 ADVICE = "Make room, or choose another --run folder."
 
 
@@ -27,29 +27,10 @@ def claimed(folder: Path, recipe: Saved, fingerprint: str) -> Iterator[None]:
 
     Raises TrainingError if it is the run of others, or if another process is at it.
     """
-    with writing(folder, ADVICE):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    taken = TrainingError(f"Another process is training in {folder}. Wait for its end, or choose another --run folder.")
+    with alone(folder, "train", taken, ADVICE):
         _claim(folder, recipe, fingerprint)
         yield
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """The system lets the lock go however this process ends."""
-    filelock = require("filelock", "train")
-    lock = filelock.FileLock(folder / LOCK)
-    with writing(folder, ADVICE):
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout as error:
-            raise TrainingError(
-                f"Another process is training in {folder}. Wait for its end, or choose another --run folder."
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _claim(folder: Path, recipe: Saved, fingerprint: str) -> None:
