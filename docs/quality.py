@@ -23,8 +23,8 @@ from typing import Any
 import click
 import flat
 import peers
-from quality_page import BARS, OWN, SHOWN
-from records import MODELS, ROOT, RUN_HERE, SCALE, machine, read, write
+from quality_page import BARS, FAMILIES, OWN, SHOWN, WINDOWS_AT
+from records import MODELS, ROOT, RUN_HERE, SCALE, SHIPPED, machine, read, write
 
 from edgesr import datasets, isolation
 from edgesr.artifact import Proof, file_sha256, read_manifest
@@ -37,7 +37,7 @@ from edgesr.quantization.calibration import Calibration, from_images
 from edgesr.quantization.recipe import Facts
 from edgesr.report import Status
 from edgesr.terminal import Terminal
-from edgesr.verify import lost
+from edgesr.verify import Limit, lost
 
 RECORDS = ROOT / "docs" / "quality"
 NAMES = (*RUN_HERE, *peers.PEERS)
@@ -85,7 +85,9 @@ class Photos:
 @click.option("--recipes", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--model", "models", multiple=True, type=click.Choice(MODELS), default=MODELS)
+@click.option(
+    "--model", "models", multiple=True, type=click.Choice([*FAMILIES]), help="Default: all with such weights."
+)
 @click.option("--only", multiple=True, type=click.Choice(NAMES), default=NAMES, help="Targets and peers.")
 @click.option("--again", is_flag=True)
 @click.option("--own", type=click.Choice([*OWN]), help="Of the weights in the package, and how the recipes were made.")
@@ -98,7 +100,7 @@ def main(
     with Terminal() as terminal:
         try:
             photos = calibration_photos(calib)
-            for model in models:
+            for model in models or (MODELS if own is None else SHIPPED):
                 recipe = recipes / f"{model}.json"
                 if recipe.is_file():
                     missing = [name for name in only if again or not done(read(records, model), name, recipe, photos)]
@@ -158,9 +160,10 @@ def said(record: Record) -> str:
 def run_target(session: Session, target: str, recipe: Path) -> Record:
     """Our INT8 artifact by the recipe, proven in its own runtime: within the bar of its family, or else as it is."""
     made_from = file_sha256(recipe)
-    (item,) = plan(session.spec.name, SCALE, [target], ["int8"])
+    spec = session.spec
+    (item,) = plan(spec.name, SCALE, [target], ["int8"], (WINDOWS_AT,) if spec.multiple_px > 1 else ())
     with tempfile.TemporaryDirectory(prefix="edgesr-quality-") as name:
-        (row,) = convert_all(session, [item], Path(name), BARS[session.spec.family]).rows
+        (row,) = convert_all(session, [item], Path(name), BARS.get(spec.family, Limit())).rows
         if row.status != "done":
             (row,) = convert_all(session, [item], Path(name)).rows
         if row.status != "done":

@@ -7,7 +7,7 @@ from typing import Any
 
 from flat import BORDER_PX
 from peers import PEERS
-from records import MODELS, ROOT, RUN_HERE, SCALE, read
+from records import MODELS, ROOT, RUN_HERE, SCALE, SHIPPED, read
 from tables import number, percent, table
 
 from edgesr.artifact import Proof
@@ -23,6 +23,9 @@ TITLES = {"nncf": "NNCF", "nncf-mixed": "NNCF, mixed", "ort": "ORT", "ort-advise
 SHOWN = ("onnxruntime", "openvino")
 """Runtimes that README.md shows."""
 
+WINDOWS_AT = (96, 96)
+"""Input of networks that work in windows: the size that their recipes are made at."""
+
 OWN = {way: ROOT / "docs" / "own" / way for way in ("ptq", "qat", "ptq-qat")}
 """Records of recipes for the weights in the package, by how they were made: edgesr quantize, edgesr qat, one after the
 other."""
@@ -33,7 +36,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 def recorded(folder: Path = ROOT / "docs" / "quality") -> dict[str, Rows]:
     """Every network of `folder`, in the order of the registry."""
-    found = {model: read(folder, model) for model in MODELS}
+    found = {model: read(folder, model) for model in FAMILIES}
     return {model: rows for model, rows in found.items() if rows}
 
 
@@ -88,7 +91,7 @@ BSRN-S with official weights was measured before the INT8 graph of BSRN joined w
 
 def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
     """Float, post-training quantization and training for INT8, a line per network, way and runtime."""
-    by_model = {model: {way: own[way].get(model, {}) for way in own} for model in MODELS}
+    by_model = {model: {way: own[way].get(model, {}) for way in own} for model in SHIPPED}
     measured = {model: ways for model, ways in by_model.items() if any(ways.values())}
     everything = [proof_of(row) for ways in measured.values() for rows in ways.values() for row in rows.values()]
     sets = distinct(f"{found.name} ({found.images})" for proof in everything for found in proof.sets)
@@ -109,7 +112,8 @@ OWN_WEIGHTS = """## The weights in this package: float, PTQ, QAT
 
 Recipes by post-training quantization (`edgesr quantize MODEL`), by training for INT8 with every convolution on integers
 (`edgesr qat MODEL`, [qat.md](qat.md)), and by training that began with the first
-(`edgesr qat MODEL --recipe PTQ/MODEL.json`): those are in the package. Each was measured by
+(`edgesr qat MODEL --recipe PTQ/MODEL.json`): those are in the package, of DITN-Real and ELAN-light the first. Each was
+measured by
 
 ```
 python docs/quality.py --own ptq --recipes PTQ --calib CALIB --data DATA
@@ -118,7 +122,8 @@ python docs/quality.py --own ptq-qat --recipes BOTH --calib CALIB --data DATA
 ```
 
 Luma PSNR in dB of float32, below it how many dB less each recipe has in the runtime named; `mean`: over the sets;
-`worst`: on the worst image of any; `INT8`: part of the convolutions' multiply-accumulates on integers."""
+`worst`: on the worst image of any; `INT8`: part of the convolutions' multiply-accumulates on integers. DITN-Real and
+ELAN-light, whose artifacts have fixed sizes, got every image cut or mirrored to 96x96."""
 
 
 def titled(way: str) -> str:

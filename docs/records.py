@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesr.doctor import diagnose
+from edgesr.models.files import shipped_file
 from edgesr.models.registry import SPECS
 from edgesr.runner.opening import RUNTIMES
 from edgesr.targets import TARGETS
@@ -16,6 +17,8 @@ ROOT = Path(__file__).parent.parent
 SCALE = 4
 MODELS = tuple(spec.name for spec in SPECS if spec.scale == SCALE and spec.weights.sha256 is not None)
 """Those whose official weights can be downloaded: without weights there is no loss to measure."""
+SHIPPED = tuple(spec.name for spec in SPECS if spec.scale == SCALE and shipped_file(spec) is not None)
+"""Those that the package has weights of."""
 RANDOM_MODELS = ("ditn-real", "elan-light", "hat-s", "hat-l", "hat", "elan", "ditn", "ditn-tiny")
 """The others, with random weights: small ones of each family first."""
 RUN_HERE = tuple(name for name in TARGETS if name in RUNTIMES)

@@ -91,7 +91,8 @@ def written_splits(
 
     work: of each convolution, part of all multiply-accumulates; most: that may be added. left_out: names.
     """
-    convs = [conv for conv in convolutions(graph) if is_dense(conv) and name_of(conv) not in left_out]
+    convs = [conv for conv in convolutions(graph) if name_of(conv) not in left_out]
+    work = {name_of(conv): work[name_of(conv)] * _as_dense(graph, conv) for conv in convs}
     spreads = {name_of(conv): spread for conv, spread in _spreads(graph, convs, crops).items()}
     total = sum(spread.error_of_written(1.0) for spread in spreads.values())
     best = {name: min(FRACTIONS, key=spread.error_of_written) for name, spread in spreads.items()}
@@ -107,6 +108,13 @@ def written_splits(
             most -= work[name]
             found[name] = best[name] * spreads[name].largest
     return found
+
+
+def _as_dense(graph: fx.GraphModule, conv: Node) -> float:
+    """What the work of `conv` is multiplied by: the sums of a split cost as much as a dense 1x1 does, so a depthwise
+    convolution, which has few products, counts as one of its width."""
+    weight = weight_of(graph, conv)
+    return 1.0 if is_dense(conv) else max(1.0, weight.shape[0] / weight[0, 0].numel())
 
 
 def _spreads(graph: fx.GraphModule, nodes: Iterable[Node], crops: Sequence[Tensor]) -> dict[Node, _Spread]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from edgesr.whole_file import write_whole
 
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20
+BOUND_SLACK = 2e-6
+"""Of a bound, so that float32 does not end below the level: too little to reach the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,25 @@ def recipe_of(
         write_splits=found.splits.writes,
         seconds=seconds,
     )
-    return Recipe(facts, found.tensors)
+    return Recipe(with_bounds_on_grids(facts), found.tensors)
+
+
+def with_bounds_on_grids(facts: Facts) -> Facts:
+    """What is inside of a split output ends at a level of both of its grids; that of the whole range moves a little.
+
+    OpenVINO clamps the levels of such a grid instead of its values, and for integers its Clamp rounds the bounds toward
+    zero. Where the two clamps end apart, everything beyond them is off by the difference.
+    """
+    layers, bounds = {layer.name: layer for layer in facts.layers}, dict(facts.write_splits)
+    for name, bound in bounds.items():
+        fine, whole = (layers[part_of(name, part)] for part in (0, 1))
+        if fine.writes is None or whole.writes is None:
+            continue
+        end = max(1, math.floor(bound / fine.writes.step)) * fine.writes.step
+        step = float(torch.tensor(end / max(1, round(end / whole.writes.step))))  # float32, as graphs hold it
+        layers[whole.name] = replace(whole, writes=replace(whole.writes, step=step))
+        bounds[name] = end * (1 + BOUND_SLACK)
+    return replace(facts, layers=tuple(layers.values()), write_splits=bounds)
 
 
 def save(recipe: Recipe, path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from edgesr.quantization.prepared import Node, convolutions, name_of, source_of
+from edgesr.quantization.prepared import Node, convolutions, name_of, part_of, source_of
 from edgesr.quantization.recipe import Grid, Layer, Recipe
 from edgesr.quantization.rounding import LEVELS, WEIGHT_LEVELS, Rounded, RoundedWeight
 
@@ -63,7 +63,11 @@ class Student(fx.Interpreter):
             self.values[f"{name}.log_step"] = torch.tensor(0.0)
             self.units[name] = torch.tensor(grid.step)
             self.values[f"{name}.zero_point"] = torch.tensor(float(grid.zero_point))
-        self.values = {name: value.to(device).requires_grad_() for name, value in self.values.items()}
+        held = self._held()
+        self.values = {
+            name: value.to(device).requires_grad_(name.rpartition(".")[0] not in held)
+            for name, value in self.values.items()
+        }
         self.units = {name: value.to(device) for name, value in self.units.items()}
         self.begun = {name: value.to(device) for name, value in self.begun.items()}
         self._fixed = {
@@ -89,6 +93,11 @@ class Student(fx.Interpreter):
         name = self._shared.setdefault((node, grid), f"grid{len(self._shared)}")
         self.grids[name] = grid
         return name
+
+    def _held(self) -> set[str]:
+        """Grids that stay: what is inside of a split output ends at a level of both (recipe.with_bounds_on_grids)."""
+        parts = {part_of(name, part) for name in self.recipe.facts.write_splits for part in (0, 1)}
+        return {plan.writes for plan in self.plans.values() if plan.name in parts and plan.writes is not None}
 
     def _begin(self, layer: Layer) -> None:
         name, tensors = layer.name, self.recipe.tensors
@@ -168,6 +177,8 @@ class Student(fx.Interpreter):
         """Of parameters, for an optimizer, each with the `kind` that has a rate of its own."""
         kinds: dict[str, list[Tensor]] = {}
         for name, value in self.values.items():
+            if not value.requires_grad:
+                continue
             owner, kind = name.rsplit(".", 1)
             if owner in self.grids and kind == "log_step":
                 kind = "grid_log_step"

@@ -33,6 +33,7 @@ from edgesr.qat.photos import LowPhotos, low_photos, made_from_high  # noqa: E40
 from edgesr.qat.run import Start, read_start, train_recipe  # noqa: E402
 from edgesr.qat.settings import RATE_OF, Settings  # noqa: E402
 from edgesr.quantization import calibration  # noqa: E402
+from edgesr.quantization.prepared import part_of  # noqa: E402
 from edgesr.quantization.recipe import Recipe, recipe_of, save  # noqa: E402
 from edgesr.quantization.recipe_float import unrounded  # noqa: E402
 from edgesr.quantization.settings import Settings as Effort  # noqa: E402
@@ -196,17 +197,21 @@ def assert_same(made: Recipe, recipe: Recipe) -> None:
 
 
 def test_all_that_is_rounded_learns(found: Callable[[str], Recipe]) -> None:
-    student = student_of(found("plainusr"), source("plainusr").network, 40, 40)
+    recipe = found("plainusr")
+    student = student_of(recipe, source("plainusr").network, 40, 40)
     with torch.no_grad():  # a weight on a level tells its step nothing
         for name, value in student.values.items():
             value += 0.3 * name.endswith(".weight")
     loss = student(torch.from_numpy(photo(9, 40, 40))).square().mean()
     torch.autograd.backward([loss])
     still = [name for name, value in student.values.items() if value.grad is None or not value.grad.any()]
+    parts = {part_of(name, part) for name in recipe.facts.write_splits for part in (0, 1)}
+    held = {f"{plan.writes}.log_step" for plan in student.plans.values() if plan.name in parts}
+    assert held, "the two grids of a split output end at one level, and stay"
     # a zero point moves what is cut off alone
-    assert [name for name in still if not name.endswith(".zero_point")] == []
+    assert {name for name in still if not name.endswith(".zero_point")} == held
     assert {group["kind"] for group in student.groups()} == RATE_OF.keys()
-    assert sum(len(group["params"]) for group in student.groups()) == len(student.values)
+    assert sum(len(group["params"]) for group in student.groups()) == len(student.values) - 2 * len(held)
 
 
 def test_weights_of_seven_bits_stay_within_them(found: Callable[[str], Recipe]) -> None:

@@ -1,22 +1,36 @@
 """A range in two parts: the same function, finer steps, and every target computes it."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 pytest.importorskip("torchao", reason="needs edgesr[export]")
 
-from small_networks import MIN_SIDE_PX, NETWORKS, SCALE, check_target, crops, photo, psnr_db, run, source  # noqa: E402
+from small_networks import (  # noqa: E402
+    MIN_SIDE_PX,
+    NETWORKS,
+    SCALE,
+    check_target,
+    crops,
+    make_from,
+    photo,
+    psnr_db,
+    require_runtime,
+    run,
+    source,
+)
 from torch import fx  # noqa: E402
 
 from edgesr.errors import ArtifactError  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.graph import with_ranges  # noqa: E402
 from edgesr.quantization.mixed import work_shares  # noqa: E402
-from edgesr.quantization.prepared import convolutions, name_of, prepare, source_of  # noqa: E402
+from edgesr.quantization.prepared import convolutions, is_dense, name_of, prepare, source_of, weight_of  # noqa: E402
 from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits  # noqa: E402
 from edgesr.quantization.recipe import Facts, Grid, Recipe  # noqa: E402
 from edgesr.quantization.recipe_graph import apply, layers_of, tensors_of  # noqa: E402
@@ -25,6 +39,7 @@ from edgesr.quantization.sensitivity import passes  # noqa: E402
 from edgesr.targets import TARGETS  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
+from edgesr.types import Request  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -54,7 +69,7 @@ def recipe(name: str, splits: Splits) -> Recipe:
     facts = Facts(
         name, SCALE, "0" * 64, {}, {}, layers, range_splits=dict(splits.reads), write_splits=dict(splits.writes)
     )
-    return Recipe(facts, tensors_of(graph, prepared))
+    return Recipe(recipes.with_bounds_on_grids(facts), tensors_of(graph, prepared))
 
 
 @functools.cache
@@ -132,6 +147,45 @@ def check_gain(made: Recipe, name: str, gain_db: float) -> None:
     assert after > before + gain_db, f"{before:.2f} -> {after:.2f} dB"
 
 
+@pytest.mark.parametrize("name", WRITES)
+def test_what_is_inside_ends_at_a_level_of_both_grids(name: str) -> None:
+    facts = recipe(name, split_at(name, 0.05)).facts
+    layers = {layer.name: layer for layer in facts.layers}
+    for each, bound in facts.write_splits.items():
+        for part in parts_of(each):
+            written = layers[part].writes
+            assert written is not None
+            levels = np.float32(bound) / np.float32(written.step)
+            assert round(levels) < levels < round(levels) + 1e-3, (
+                "so little more that rounding it down gives that level"
+            )
+    again = recipes.with_bounds_on_grids(facts)
+    assert again.layers == facts.layers
+    assert again.write_splits == facts.write_splits
+
+
+def test_openvino_clamps_where_the_graph_does(tmp_path: Path) -> None:
+    """It rounds the end of what is inside to a level; an end elsewhere shifts all that is beyond."""
+    require_runtime("openvino")
+    name = "plainusr"
+    whole = {layer.name: cast("Grid", layer.writes) for layer in recipe(name, WHOLE).facts.layers}
+    made = recipe(name, Splits(writes={each: 255 * whole[each].step / 6 for each in WRITES[name]}))
+    layers = {layer.name: layer for layer in made.facts.layers}
+    steps = {each: cast("Grid", layers[parts_of(each)[1]].writes).step for each in WRITES[name]}
+    apart = {each: bound - steps[each] / 2 for each, bound in made.facts.write_splits.items()}
+    elsewhere = Recipe(replace(made.facts, write_splits=apart), made.tensors)
+    shift = []
+    for number, each in enumerate((made, elsewhere)):
+        network = Source(source(name).network, name=name, scale=SCALE, min_side_px=MIN_SIDE_PX[name], recipe=each)
+        request = Request(name, SCALE, "openvino", "int8", (X.shape[2:],))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found = make_from(network, folder, request)(X) - run(network.quantized, X)
+        shift.append(float(abs(found.mean((0, 2, 3))).max()) * 255)
+    assert shift[0] < 0.1, shift
+    assert shift[1] > 3 * shift[0], shift
+
+
 @pytest.mark.parametrize("target", [name for name, row in TARGETS.items() if "int8" in row.precisions])
 @pytest.mark.parametrize("name", LAST)
 def test_every_target_computes_splits(tmp_path: Path, target: str, name: str) -> None:
@@ -159,6 +213,8 @@ def test_written_ranges_are_split_where_that_pays_within_the_work_allowed(name: 
     assert many
     assert set(few) <= set(many)
     assert sum(work[each] for each in few) <= 0.2
+    depthwise = {name_of(conv): len(weight_of(graph, conv)) for conv in convolutions(graph) if not is_dense(conv)}
+    assert sum(work[each] * depthwise.get(each, 1) / 9 for each in few if each in depthwise) <= 0.2
     left_out = next(iter(many))
     assert left_out not in written_splits(graph, crops(name), work, (left_out,), 1.0)
     assert written_splits(graph, crops(name), work, (), 0.0) == {}

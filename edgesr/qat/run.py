@@ -132,7 +132,9 @@ def _finished(
     from edgesr.quantization.recipe_graph import with_rounded_biases
 
     example = torch.zeros(1, 3, settings.patch_px, settings.patch_px)
-    found = with_rounded_biases(student.recipe_of(learned.values), network, example, None)
+    found = student.recipe_of(learned.values)
+    found = Recipe(recipes.with_bounds_on_grids(found.facts), found.tensors)
+    found = with_rounded_biases(found, network, example, None)
     facts = replace(
         found.facts,
         settings={
