@@ -111,7 +111,7 @@ def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
 OWN_WEIGHTS = """## The weights in this package: float, PTQ, QAT
 
 Recipes by post-training quantization (`edgesr quantize MODEL`), by training for INT8 with every convolution on integers
-(`edgesr qat MODEL`, [qat.md](qat.md)), and by training that began with the first
+(`edgesr qat MODEL`, of BSRN-S with `--split-last`, [qat.md](qat.md)), and by training that began with the first
 (`edgesr qat MODEL --recipe PTQ/MODEL.json`): those are in the package, of DITN-Real and ELAN-light the first. Each was
 measured by
 

@@ -1,7 +1,8 @@
 """Many artifacts, thread counts and devices: each device does its own one after another, devices at the same time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,18 +87,10 @@ def _on_one(
     runs: Path,
     listener: Listener,
 ) -> list[Result]:
-    try:
-        site = open_site(station)
-    except EdgesrError as error:
-        return [Result(station.name, task.item.subject.name, None, error) for task in tasks]
-    folder = folder_of(runs, site.where.name)
-    taken = DeviceError(
-        f"Another process is measuring into {folder}. Wait for its end, or choose another --out folder."
-    )
     lost: ConnectionLost | None = None
     results: list[Result] = []
     try:
-        with alone(folder, "bench", taken, "Choose another --out folder."):
+        with _held(station, open_site, runs) as site:
             for task in tasks:
                 for threads in station.threads:
                     there = replace(plan, threads=threads, cpus=station.cpus)
@@ -105,9 +98,20 @@ def _on_one(
                     lost = results[-1].error if isinstance(results[-1].error, ConnectionLost) else lost
     except EdgesrError as error:
         return [Result(station.name, task.item.subject.name, None, error) for task in tasks]
+    return results
+
+
+@contextmanager
+def _held(station: Station, open_site: Callable[[Station], Site], runs: Path) -> Iterator[Site]:
+    """The device, open, with its folder in `runs` for this process alone. Raises DeviceError and its kin."""
+    site = open_site(station)
+    folder = folder_of(runs, site.where.name)
+    taken = f"Another process is measuring into {folder}. Wait for its end, or choose another --out folder."
+    try:
+        with alone(folder, "bench", DeviceError(taken), "Choose another --out folder."):
+            yield site
     finally:
         site.device.close()
-    return results
 
 
 def _one(task: Task, site: Site, plan: Plan, runs: Path, listener: Listener, lost: ConnectionLost | None) -> Result:

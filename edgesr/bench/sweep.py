@@ -7,7 +7,7 @@ from pathlib import Path
 from edgesr.artifact import read_manifest
 from edgesr.errors import EdgesrError
 from edgesr.listener import Listener
-from edgesr.models.files import check_given, here, sha256_of
+from edgesr.models.files import here, sha256_of
 from edgesr.models.registry import ModelSpec, find
 from edgesr.pipeline import Session, convert_all
 from edgesr.planned import Planned, plan
@@ -43,7 +43,7 @@ class Made:
 def make(grid: Grid, out: Path, listener: Listener) -> Made:
     """Convert what `out` lacks; what fails is listed, and the rest goes on.
 
-    Raises UsageError for an unknown name, WeightsError if there is no file of the weights that are given.
+    Raises UsageError for an unknown name, WeightsError if the weights that are given cannot be read.
     """
     found: list[Path] = []
     missing: list[tuple[str, str]] = []
@@ -99,7 +99,5 @@ def is_there(folder: Path, weights: str | None, limit: Limit | None) -> bool:
 
 def _weights_here(spec: ModelSpec, given: Path | None) -> str | None:
     """sha256 of what a conversion would load, None if it had to be downloaded first."""
-    if given is not None:
-        check_given(given)
     file = given or here(spec)
     return None if file is None else sha256_of(file)
