@@ -301,7 +301,7 @@ class Session:
         import torch
 
         with torch.inference_mode():
-            output: npt.NDArray[np.float32] = self.loaded.folded(torch.from_numpy(image)).numpy()
+            output: npt.NDArray[np.float32] = self.loaded.in_torch(torch.from_numpy(image)).numpy()
         return output
 
     def _source(self, recipe: "Recipe | None", crops: int = CROPS, *, exact_rest: bool = False) -> "Source":

@@ -5,7 +5,6 @@ any network. They commute. FORMS says which a target takes; `make bench` measure
 holds the table against what was measured.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgesr.models.bsrn import ConcatPointwise, SplitPointwise
+from edgesr.models.network import swapped
 from edgesr.models.plainusr import PlainUSR
 
 Form = Callable[[nn.Module], nn.Module]
@@ -134,15 +134,3 @@ FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Target -> the forms of its float graph. The same for all, so no target rewrites anything. A target whose runtime
 does not run here (CoreML) cannot be measured here; it takes the same."""
-
-
-def swapped(network: nn.Module, kind: type[nn.Module], make: Callable[..., nn.Module]) -> nn.Module:
-    """A copy of `network` with every module of `kind`, perhaps itself, replaced by what `make` makes of it."""
-    changed = copy.deepcopy(network)
-    if isinstance(changed, kind):
-        return make(changed).eval()
-    for name, module in list(changed.named_modules()):
-        if isinstance(module, kind):
-            parent, _, child = name.rpartition(".")
-            setattr(changed.get_submodule(parent), child, make(module))
-    return changed.eval()

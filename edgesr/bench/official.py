@@ -25,12 +25,13 @@ from torch.nn import functional as F
 from edgesr.errors import Unsupported
 from edgesr.models.bsrn import BSRN, ESA, ESDB, BSConvU, Pointwise
 from edgesr.models.ditn import DITN, InnerPatchAttention
+from edgesr.models.network import swapped
 from edgesr.models.plainusr import PlainUSR
 from edgesr.quantization.toolchain import stage
 from edgesr.runner.openvino import HINT, load_openvino
 from edgesr.targets import onnx_graph
 from edgesr.targets.base import INPUT_NAME, OUTPUT_NAME, Conversion, tensor_specs
-from edgesr.targets.forms import slice_assignment, swapped
+from edgesr.targets.forms import slice_assignment
 from edgesr.targets.source import Source
 from edgesr.types import Request, Size
 

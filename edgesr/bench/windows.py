@@ -1,9 +1,9 @@
 """What the folded forms of networks with attention in windows are worth, against other equal ones.
 
 DITN-Real: `official` (edgesr.bench.official); `joined`, where one convolution writes what is cut in parts afterwards;
-`folded`, this kit's. ELAN-light: its shift-convolutions as a depthwise convolution and a 1x1 (`folded`), as one `dense`
-3x3 with a single tap per input channel, and `gathered` from a padded map. All forms interleaved, in torch and in the
-runtimes.
+`folded`, this kit's, in torch as it runs there (edgesr.models.eager); `as exported`: in torch as converters get it.
+ELAN-light: its shift-convolutions as a depthwise convolution and a 1x1 (`folded`), as one `dense` 3x3 with a single
+tap per input channel, and `gathered` from a padded map. All forms interleaved, in torch and in the runtimes.
 """
 
 import functools
@@ -26,11 +26,12 @@ from edgesr.doctor import diagnose
 from edgesr.errors import EdgesrError
 from edgesr.interleave import CLOCKS, Clock, Plan, Ratio, interleave, speedup
 from edgesr.models.ditn import DITN, FoldedAttention, FoldedFeedForward, FoldedSpatialAttention, attended, gated
+from edgesr.models.eager import for_torch
 from edgesr.models.elan import DIRECTIONS, ELAN, RANGE, FoldedShift
-from edgesr.models.network import Network
+from edgesr.models.network import Network, swapped
 from edgesr.models.registry import find
 from edgesr.runner import Array
-from edgesr.targets.forms import Form, swapped
+from edgesr.targets.forms import Form
 from edgesr.targets.source import Source
 from edgesr.terminal import Terminal
 from edgesr.types import Precision, Size
@@ -189,8 +190,12 @@ def measure(model: str, plan: Plan, threads: int, terminal: Terminal) -> list[Ro
     image, networks = image_of(size), networks_of(model)
     expected = in_torch(networks["folded"], image)
     calls: dict[tuple[str, Precision, str], Callable[[], Array]] = {}
+    in_torch_itself = for_torch(networks["folded"])
+    if in_torch_itself is not networks["folded"]:
+        calls["torch", "fp32", "as exported"] = functools.partial(in_torch, networks["folded"], image)
     for form, network in networks.items():
-        calls["torch", "fp32", form] = functools.partial(in_torch, network, image)
+        eager = in_torch_itself if form == "folded" else network
+        calls["torch", "fp32", form] = functools.partial(in_torch, eager, image)
         source = Source(network, name=model, scale=SCALE, min_side_px=spec.min_side_px, multiple_px=spec.multiple_px)
         for target, precision in RUNTIMES:
             terminal.progress(f"prepare {model}", len(calls), len(networks) * (len(RUNTIMES) + 1), form)

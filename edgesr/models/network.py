@@ -1,6 +1,8 @@
 """What every network of this kit is, in the form that a checkpoint has."""
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -50,3 +52,15 @@ def pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
     conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
     conv.weight, conv.bias = nn.Parameter(weight[:, :, None, None].clone()), nn.Parameter(bias.clone())
     return conv
+
+
+def swapped(network: nn.Module, kind: type[nn.Module], make: Callable[..., nn.Module]) -> nn.Module:
+    """A copy of `network` with every module of `kind`, perhaps itself, replaced by what `make` makes of it."""
+    changed = copy.deepcopy(network)
+    if isinstance(changed, kind):
+        return make(changed).eval()
+    for name, module in list(changed.named_modules()):
+        if isinstance(module, kind):
+            parent, _, child = name.rpartition(".")
+            setattr(changed.get_submodule(parent), child, make(module))
+    return changed.eval()

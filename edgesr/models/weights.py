@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgesr.errors import ConversionError, WeightsError
 from edgesr.extras import require
 from edgesr.models.checkpoint import read_checkpoint
+from edgesr.models.eager import for_torch
 from edgesr.models.files import Kind, check_given, locate, sha256_of
 from edgesr.models.network import Network
 from edgesr.models.registry import SPECS, ModelSpec, find
@@ -33,7 +34,7 @@ class Provenance:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loaded:
     """`network` is the form of the checkpoint, `folded` the equal inference form; both in eval mode, float32."""
 
@@ -41,6 +42,11 @@ class Loaded:
     network: Network
     folded: nn.Module
     provenance: Provenance
+
+    @functools.cached_property
+    def in_torch(self) -> nn.Module:
+        """`folded` as torch itself runs it fastest on a CPU, equal up to the order of sums."""
+        return for_torch(self.folded)
 
 
 def load(name: str, scale: int | None = None, file: Path | None = None, say: Callable[[str], None] = print) -> Loaded:

@@ -168,7 +168,7 @@ def _card(
 
     def network(image: Any) -> Any:
         with torch.inference_mode():
-            return loaded.folded(torch.from_numpy(image)).numpy()
+            return loaded.in_torch(torch.from_numpy(image)).numpy()
 
     found = references(network, sets, spec.scale, listener, min_side_px=spec.min_side_px)
     names = dict.fromkeys(reference.set_name for reference in found)
