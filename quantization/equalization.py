@@ -33,6 +33,7 @@ from edgesr.quantization.prepared import (
     factors,
     is_dense,
     is_factor,
+    is_image,
     name_of,
     shapes_of,
     source_of,
@@ -288,7 +289,7 @@ def predicted_error(
 
 
 def _activation_error(rounded: list[Node], flows: dict[Node, Flow], classes: Classes) -> Callable[[Tensor], Tensor]:
-    ends_of = (node for conv in rounded for node in (source_of(conv), conv) if node.op != "placeholder")
+    ends_of = (node for conv in rounded for node in (source_of(conv), conv) if not is_image(node))
     sites = list(dict.fromkeys(ends_of))
     index, site = _gathered(classes, sites)
     low, high, energy = (

@@ -10,6 +10,7 @@ from edgesr.quantization.prepared import (
     Node,
     convolutions,
     groups_of,
+    is_image,
     name_of,
     shapes_of,
     source_of,
@@ -60,7 +61,7 @@ def saving(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows
     error = WEIGHT_SHARE / 12 * weight_error(graph, conv, flows)
     if conv not in sources:
         error += _activation(flows[conv])
-    if source.op != "placeholder" and sources.count(source) == 1 and source not in rounded.values():
+    if not is_image(source) and sources.count(source) == 1 and source not in rounded.values():
         error += _activation(flows[source])
     return error
 

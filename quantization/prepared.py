@@ -23,6 +23,7 @@ ADD = ATEN.add.Tensor
 SPLIT = ATEN.split_with_sizes.default
 CONCAT = ATEN.cat.default
 SLICE = ATEN.slice.Tensor
+CLAMP = ATEN.clamp.default
 SUFFIX = ".weight"
 FACTOR = "factor_"
 
@@ -83,6 +84,16 @@ def name_of(conv: Node) -> str:
 
 def source_of(conv: Node) -> Node:
     return conv.args[0]
+
+
+def is_image(node: Node) -> bool:
+    """The image that the network reads, or it and channels of ones: the grid of 8-bit pixels holds every value."""
+    parts = node.args[0] if node.target is CONCAT else ()
+    assert isinstance(parts, tuple | list)
+    ones = [part.target is CLAMP and part.args[1:] == (1.0, 1.0) for part in parts]
+    return node.op == "placeholder" or (
+        any(ones) and all(one or part.op == "placeholder" for one, part in zip(ones, parts, strict=True))
+    )
 
 
 def weight_of(graph: fx.GraphModule, conv: Node) -> Tensor:

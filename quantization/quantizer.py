@@ -16,7 +16,7 @@ from torchao.quantization.pt2e.quantizer import (
     Quantizer,
 )
 
-from edgesr.quantization.prepared import name_of
+from edgesr.quantization.prepared import is_image, name_of
 from edgesr.quantization.ranges import Activation
 from edgesr.quantization.scheme import Placement
 
@@ -71,7 +71,7 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
         return QuantizationAnnotation(inputs, written, _annotated=True)
 
     def _input(self, source: fx.Node) -> QuantizationSpecBase:
-        if source.op == "placeholder":
+        if is_image(source):
             return IMAGE
         after = _activation_after(source) if source.target is CONVOLUTION else None
         return self._activation(after)

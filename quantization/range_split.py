@@ -20,6 +20,7 @@ from torch import Tensor, fx
 from edgesr.quantization.prepared import (
     ADD,
     ATEN,
+    CLAMP,
     CONVOLUTION,
     Node,
     bias_of,
@@ -27,13 +28,13 @@ from edgesr.quantization.prepared import (
     convolutions,
     exported,
     is_dense,
+    is_image,
     name_of,
     source_of,
     weight_of,
 )
 from edgesr.quantization.sensitivity import measure, passes
 
-CLAMP = ATEN.clamp.default
 SUBTRACT = ATEN.sub.Tensor
 PIXEL_SHUFFLE = ATEN.pixel_shuffle.default
 FRACTIONS = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12)
@@ -140,7 +141,7 @@ def last_convolutions(graph: fx.GraphModule) -> list[Node]:
             found.append(node)
         elif node.target in (ADD, PIXEL_SHUFFLE):
             waiting += node.all_input_nodes
-    return [conv for conv in found if source_of(conv).op != "placeholder"]
+    return [conv for conv in found if not is_image(source_of(conv))]
 
 
 def split_ranges(graph: fx.GraphModule, splits: Splits, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:

@@ -15,6 +15,7 @@ import torch
 from torch import fx, nn
 
 from edgesr.errors import ConversionError
+from edgesr.quantization.prepared import is_image
 from edgesr.runner.ncnn_file import CONVOLUTIONS, Layer, Weights
 from edgesr.runner.ncnn_shapes import blob_shapes
 from edgesr.targets.base import INPUT_NAME
@@ -159,7 +160,7 @@ def _rounding(graph: fx.GraphModule, conv: Any) -> Rounding | None:
         _constant(graph, weight.args[0]).numpy(),
         _constant(graph, weight.args[1]).double().numpy(),
         None if bias is None else _constant(graph, bias).double().numpy(),
-        source.args[0].args[0].op == "placeholder",
+        is_image(source.args[0].args[0]),
     )
 
 

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="needs edgesr[torch]")
 
 from edgesr import interleave  # noqa: E402
 from edgesr.models import bsrn, plainusr  # noqa: E402
+from edgesr.models.bsrn import DenseConvolution, FoldedBSRN  # noqa: E402
 from edgesr.models.network import Network  # noqa: E402
 from edgesr.targets import forms  # noqa: E402
 
@@ -110,10 +111,14 @@ def test_folding_gives_the_forms_that_the_table_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bsrn", "bsrn-slim"])
-def test_integers_get_an_equal_network_that_joins_what_is_fused(name: str) -> None:
+def test_integers_get_an_equal_network_that_joins_what_is_fused_and_has_a_dense_head(name: str) -> None:
+    """Equal at the sides too, where the pointwise bias of BSRN-S ends."""
     network = folded(name)
-    joined = network.for_integers()  # type: ignore[operator]
-    assert kinds(joined) == kinds(forms.concat_pointwise(network)) != kinds(network)
+    assert isinstance(network, FoldedBSRN)
+    joined = network.for_integers()
+    assert kinds(joined.blocks) == kinds(forms.concat_pointwise(network.blocks)) != kinds(network.blocks)
+    assert isinstance(joined.head, DenseConvolution)
+    assert joined.head.conv.in_channels == (4 if name == "bsrn-slim" else 3)
     image = photo_like(41, 33)
     with torch.no_grad():
         expected = network(image)

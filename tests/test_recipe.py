@@ -31,8 +31,16 @@ from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.distillation import faded, stretched  # noqa: E402
 from edgesr.quantization.equalization import equalize, flip_one_sided  # noqa: E402
 from edgesr.quantization.mixed import choose_float, work_shares  # noqa: E402
-from edgesr.quantization.prepared import convolutions, factors, name_of, prepare, tensor_of  # noqa: E402
-from edgesr.quantization.recipe import Recipe  # noqa: E402
+from edgesr.quantization.prepared import (  # noqa: E402
+    convolutions,
+    factors,
+    is_image,
+    name_of,
+    prepare,
+    source_of,
+    tensor_of,
+)
+from edgesr.quantization.recipe import Grid, Recipe  # noqa: E402
 from edgesr.quantization.recipe_float import unrounded  # noqa: E402
 from edgesr.quantization.recipe_graph import apply  # noqa: E402
 from edgesr.quantization.rounding import Rounded  # noqa: E402
@@ -85,6 +93,16 @@ def test_image_channels_get_convolutions_of_their_own() -> None:
     assert shapes["head_1"] == (3, 3, 3, 3)
     assert shapes["head_0"][0] + 3 == len(network["head.weight"])
     assert shapes["tail_0_0"][1] + shapes["tail_0_1"][1] == network["tail.0.weight"].shape[1]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_reads_the_image_keeps_every_value_of_an_8_bit_photo(name: str) -> None:
+    """With a channel of ones beside it, too, where the first convolution of BSRN-S has one."""
+    convs = [conv for conv in convolutions(prepared(name)) if is_image(source_of(conv))]
+    layers = {layer.name: layer for layer in found(name, Settings(0.0)).facts.layers}
+    pixels = Grid(float(np.float32(1 / 255)), 0)
+    assert [layers[name_of(conv)].reads for conv in convs] == [pixels] * len(convs)
+    assert 1 <= len(convs) < len(layers)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

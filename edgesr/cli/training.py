@@ -142,6 +142,11 @@ def train(
 @click.option("--high", type=FOLDER, help="High-resolution photos instead; they are shrunk (MATLAB bicubic).")
 @click.option("--recipe", type=FILE, help="What to begin with, by 'quantize'. Default: made first, all on integers.")
 @click.option("--split-last", is_flag=True, help="Two grids for what the last convolutions read: finer, more work.")
+@click.option(
+    "--split-work",
+    type=click.FloatRange(0, 1),
+    help="Most work to add for two grids of what others write, a part of all.  [default: 0.05]",
+)
 @click.option("--run", "run_", type=FOLDER, help="Folder of this run; give it again to resume. Default: beside --out.")
 @click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
 @click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")
@@ -170,6 +175,7 @@ def qat(
     high: Path | None,
     recipe: Path | None,
     split_last: bool,
+    split_work: float | None,
     run_: Path | None,
     scale: int | None,
     weights: Path | None,
@@ -198,7 +204,7 @@ def qat(
     require("torch", "train")
     from edgesr.qat.photos import low_photos, made_from_high
     from edgesr.qat.run import make_start, measured, read_start, train_recipe
-    from edgesr.qat.settings import Settings
+    from edgesr.qat.settings import SPLIT_WORK, Settings
     from edgesr.quantization.recipe import save
     from edgesr.train.machine import check_alone, machine, with_threads
     from edgesr.train.run import say_skipped
@@ -209,8 +215,9 @@ def qat(
     place = photos or high
     if place is None or (photos and high):
         raise UsageError("Give the photos to learn on: either --photos (low-resolution) or --high (high-resolution).")
-    if recipe and split_last:
-        raise UsageError("--split-last is of the recipe that is made first; --recipe brings its own. Leave one out.")
+    split = "--split-last" if split_last else "--split-work" if split_work is not None else None
+    if recipe and split:
+        raise UsageError(f"{split} is of the recipe that is made first; --recipe brings its own. Leave one out.")
     spec = find(model, scale)
     settings = Settings(
         spec.name,
@@ -234,7 +241,8 @@ def qat(
         found = read(place, spec.scale, patch, told)
         say_skipped(found.skipped, terminal)
         if recipe is None:
-            begin = make_start(spec, weights, found, terminal, split_last=split_last)
+            part = SPLIT_WORK if split_work is None else split_work
+            begin = make_start(spec, weights, found, terminal, split_last=split_last, split_work=part)
         else:
             begin = read_start(spec, weights, recipe, terminal)
         made = train_recipe(begin, settings, found, folder, terminal, here, stop=stop)

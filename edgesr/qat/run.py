@@ -18,7 +18,7 @@ from edgesr.models.registry import ModelSpec
 from edgesr.models.weights import Loaded, load
 from edgesr.qat.loop import Learned, Lesson, Progress, learn
 from edgesr.qat.photos import LowPhotos
-from edgesr.qat.settings import Settings
+from edgesr.qat.settings import SPLIT_WORK, Settings
 from edgesr.quantization import recipe as recipes
 from edgesr.quantization.recipe import Recipe
 from edgesr.quantization.recipe_float import unrounded
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 METHOD = "quantization-aware training: learned steps (LSQ), distillation from the float network"
 MEASURED_IN = ("onnxruntime", "openvino")
 MOST_CALIBRATED = 64
-SPLIT_WORK = 0.05
-"""Most work that the start may add for two grids of what a convolution writes: enough for PlainUSR's image, whose one
-grid of 8 bits from its head to its tail is coarser than the pixels of smooth photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +49,18 @@ def read_start(spec: ModelSpec, weights: Path | None, recipe: Path, listener: Li
 
 
 def make_start(
-    spec: ModelSpec, weights: Path | None, photos: LowPhotos, listener: Listener, *, split_last: bool = False
+    spec: ModelSpec,
+    weights: Path | None,
+    photos: LowPhotos,
+    listener: Listener,
+    *,
+    split_last: bool = False,
+    split_work: float = SPLIT_WORK,
 ) -> Start:
     """With ranges alone, every convolution on integers; made in seconds and kept in the cache.
 
-    `split_last`: two grids for what the last convolutions read (edgesr.quantization.range_split), for more work.
+    Two grids (edgesr.quantization.range_split), for more work: `split_last`, for what the last convolutions read;
+    `split_work`: as a part of all work, the most that may be added for what other convolutions write.
     Raises DataError for fewer than four photos, Unsupported for a network that cannot be quantized.
     """
     from edgesr.pipeline import Session
@@ -65,7 +69,7 @@ def make_start(
     chosen = tuple(spread(photos.train, MOST_CALIBRATED))
     calib = CalibrationImages(chosen, f"{len(chosen)} of {photos.source}", generated=False)
     session = Session(spec.name, spec.scale, weights=weights, calib=calib, int8=True, listener=listener)
-    effort = Effort(float_work=0.0, split_last=split_last, split_work=SPLIT_WORK)
+    effort = Effort(float_work=0.0, split_last=split_last, split_work=split_work)
     return Start(session.loaded, session.recipe_of_effort(effort))
 
 

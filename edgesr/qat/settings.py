@@ -13,6 +13,9 @@ _AT_LEAST = {
     **dict.fromkeys(("seed", "warmup_steps", "max_rollbacks"), 0),
 }
 SMALLEST_PATCH_PX = 32
+SPLIT_WORK = 0.05
+"""Most work that a start may add for two grids of what a convolution writes: enough for PlainUSR's image, whose one
+grid of 8 bits from its head to its tail is coarser than the pixels of smooth photos."""
 
 
 @dataclass(frozen=True, slots=True)
