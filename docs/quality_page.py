@@ -85,8 +85,7 @@ same images to judge, and ran in the runtime's default mode:
 
 They search for less: a recipe takes more time and keeps a few convolutions in float (named below). The figures show
 what the tools' own settings cost on these networks, not what a search for better ones could get out of the tools.
-
-BSRN-S with official weights was measured before the INT8 graph of BSRN joined what is fused."""
+"""
 
 
 def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
@@ -111,9 +110,9 @@ def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:
 OWN_WEIGHTS = """## The weights in this package: float, PTQ, QAT
 
 Recipes by post-training quantization (`edgesr quantize MODEL`), by training for INT8 with every convolution on integers
-(`edgesr qat MODEL`, of BSRN-S with `--split-last`, [qat.md](qat.md)), and by training that began with the first
-(`edgesr qat MODEL --recipe PTQ/MODEL.json`): those are in the package, of DITN-Real and ELAN-light the first. Each was
-measured by
+(`edgesr qat MODEL`, of BSRN-S with `--split-last --split-work 0.1`, [qat.md](qat.md)), and by training that began with
+the first (`edgesr qat MODEL --recipe PTQ/MODEL.json`). The package has the second of BSRN-S, the first of ELAN-light,
+the last of the others. Each was measured by
 
 ```
 python docs/quality.py --own ptq --recipes PTQ --calib CALIB --data DATA

@@ -474,9 +474,10 @@ def test_bad_requests_end_with_one_line_before_any_work(
     assert "--photos" in refused(capsys, "-o", out)
     assert "either --photos" in refused(capsys, "-o", out, "--photos", folder, "--high", folder)
     assert "x.json" in refused(capsys, "-o", tmp_path / "x.txt", "--photos", folder)
-    assert "--split-last" in refused(
-        capsys, "-o", out, "--photos", folder, "--recipe", tmp_path / "r.json", "--split-last"
-    )
+    for split in (["--split-last"], ["--split-work", "0.1"]):
+        assert f"{split[0]} is of the recipe that is made first" in refused(
+            capsys, "-o", out, "--photos", folder, "--recipe", tmp_path / "r.json", *split
+        )
     assert "patch_px must be at least 32" in refused(capsys, "-o", out, "--photos", folder, "--patch", "8")
     assert "learning_rate" in refused(capsys, "-o", out, "--photos", folder, "--learning-rate", "nan")
     if not torch.cuda.is_available():
