@@ -25,8 +25,7 @@ class PhasedDepthwise(nn.Module):
     """A dilated depthwise convolution as a dense one on every `dilation`-th row and column, (N, C, H, W).
 
     Rows and columns are sorted by their remainder, so that what a kernel reads lies side by side (the "space to batch"
-    of atrous convolution: Chen et al., DeepLab, TPAMI 2018, section 3.1). oneDNN takes about nine times as long for
-    DITN's 7x7 with dilation 3.
+    of atrous convolution: Chen et al., DeepLab, TPAMI 2018, section 3.1).
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
