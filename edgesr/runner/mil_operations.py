@@ -270,6 +270,15 @@ def constexpr_lut_to_dense(arguments: Arguments) -> Values:
     return table[parts @ (1 << np.arange(width))].reshape(shape).astype(np.float32)
 
 
+def fill(arguments: Arguments) -> Values:
+    """One value everywhere."""
+    shape = arguments.integers("shape")
+    check_size(shape)
+    if min(shape, default=1) < 1:
+        raise ArtifactError(f"cannot fill the shape {shape}")
+    return np.full(shape, arguments.number("value", 0.0), np.float32)
+
+
 def _affine(arguments: Arguments, rank: int) -> tuple[Array, Array]:
     """Scale and zero point in float32, shaped so that vectors lie along `axis`."""
     axis = arguments.integer("axis", 0)
@@ -295,6 +304,7 @@ OPERATIONS: Mapping[str, Function] = MappingProxyType(
         "avg_pool": average_pooling,
         "cast": cast,
         "clip": clip,
+        "fill": fill,
         "concat": mil_shapes.concat,
         "constexpr_affine_dequantize": constexpr_affine_dequantize,
         "constexpr_lut_to_dense": constexpr_lut_to_dense,
