@@ -149,6 +149,13 @@ def test_leaky_relu_clip_and_root() -> None:
     assert_close(run("sqrt", x=np.abs(x)), np.sqrt(np.abs(x)))
 
 
+def test_fill_makes_no_more_than_a_network_needs() -> None:
+    assert_close(run("fill", shape=np.array([1, 1, 3, 5], np.int32), value=np.float32(1)), np.ones((1, 1, 3, 5)))
+    for shape, said in (((2**20, 2**20), "at most"), ((1, 0), "cannot fill")):
+        with pytest.raises(ArtifactError, match=said):
+            run("fill", shape=np.array(shape, np.int32), value=np.float32(1))
+
+
 @pytest.mark.parametrize(
     ("kind", "function"),
     [
