@@ -84,8 +84,7 @@ same images to judge, and ran in the runtime's default mode:
 {peers}
 
 They search for less: a recipe takes more time and keeps a few convolutions in float (named below). The figures show
-what the tools' own settings cost on these networks, not what a search for better ones could get out of the tools.
-"""
+what the tools' own settings cost on these networks, not what a search for better ones could get out of the tools."""
 
 
 def own_section(own: Mapping[str, Mapping[str, Rows]]) -> str:

@@ -271,7 +271,7 @@ class FoldedBSRN(nn.Module):
         return self.upsample(self.refine(self.gelu(self.fuse(trunk))) + shallow)
 
     def for_integers(self) -> "FoldedBSRN":
-        """An equal network that loses less in INT8 and is faster there.
+        """An equal network that loses less in INT8.
 
         Tensors that are fused are joined, rounded once. In float a sum of convolutions is faster, because runtimes fuse
         the additions; in INT8 each part would be written as integers, and the additions stay. The head is dense: what

@@ -22,7 +22,7 @@ class PointwiseProduct(nn.Module):
 
 
 class PhasedDepthwise(nn.Module):
-    """A dilated depthwise convolution as a dense one on every `dilation`-th row and column, (N, C, H, W).
+    """A dilated depthwise convolution as one without dilation on every `dilation`-th row and column, (N, C, H, W).
 
     Rows and columns are sorted by their remainder, so that what a kernel reads lies side by side (the "space to batch"
     of atrous convolution: Chen et al., DeepLab, TPAMI 2018, section 3.1).
@@ -31,8 +31,8 @@ class PhasedDepthwise(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.dilation, side = conv.dilation[0], conv.kernel_size[0]
-        self.dense = nn.Conv2d(conv.in_channels, conv.out_channels, side, padding=side // 2, groups=conv.groups)
-        self.dense.weight, self.dense.bias = conv.weight, conv.bias
+        self.conv = nn.Conv2d(conv.in_channels, conv.out_channels, side, padding=side // 2, groups=conv.groups)
+        self.conv.weight, self.conv.bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
         images, channels, height, width = x.shape
@@ -41,7 +41,7 @@ class PhasedDepthwise(nn.Module):
         pixels = F.pad(x, (0, step * columns - width, 0, step * rows - height)).permute(0, 2, 3, 1)
         phases = pixels.reshape(images, rows, step, columns, step, channels).permute(2, 4, 0, 1, 3, 5)
         batch = phases.reshape(step * step * images, rows, columns, channels).permute(0, 3, 1, 2)
-        written = self.dense(batch).permute(0, 2, 3, 1).reshape(step, step, images, rows, columns, channels)
+        written = self.conv(batch).permute(0, 2, 3, 1).reshape(step, step, images, rows, columns, channels)
         whole: Tensor = written.permute(2, 3, 0, 4, 1, 5).reshape(images, step * rows, step * columns, channels)
         return whole.permute(0, 3, 1, 2)[:, :, :height, :width]
 
