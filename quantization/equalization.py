@@ -44,7 +44,7 @@ from edgesr.quantization.sensitivity import Flow, measure, passes
 
 ACTIVATION_LEVELS, WEIGHT_LEVELS = 255, 127
 WEIGHT_SHARE = 0.1
-"""How much of the weights' rounding error is left after reconstruction, about: they count that much here."""
+"""How much of the error of weights rounded to nearest GPTQ leaves, about: they count that much here."""
 STEPS, RATE = 400, 0.05
 LARGEST_LOG = 6.0
 """A factor stays within e^-6 to e^6."""

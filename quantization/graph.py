@@ -19,6 +19,7 @@ from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.distillation import stretched_all
 from edgesr.quantization.equalization import equalize, flip_one_sided
 from edgesr.quantization.flats import flatten
+from edgesr.quantization.gptq import round_weights
 from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import for_integers, prepare
@@ -26,7 +27,7 @@ from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
 from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
-from edgesr.quantization.recipe_graph import layers_of, tensors_of
+from edgesr.quantization.recipe_graph import layers_of, numbers_of_integers, tensors_of
 from edgesr.quantization.reconstruction import reconstruct
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.sensitivity import SEED
@@ -39,7 +40,7 @@ Progress = Callable[[int, int], None]
 Report = Callable[[str, int, int], None]
 """Called with the name of a step, what is done of it and all of it."""
 
-CROPS_FOR_ERRORS, CROPS_FOR_RANGES = 8, 24
+CROPS_FOR_ERRORS, CROPS_FOR_RANGES, CROPS_FOR_WEIGHTS = 8, 24, 48
 FLAT_SIDE_PX = 64
 TOLERANCE = 0.1 / 255
 """Equalization reorders products: float32 leaves some 1e-6."""
@@ -107,8 +108,8 @@ def find_recipe(
     `unfinished`: where the state of the fit is kept and, after an interruption, taken up. Without `dynamic_shapes` all
     crops must have the size of `example`, a square.
 
-    Equalization, choice of what stays in float, split ranges if asked for, ranges, then reconstruction of the output on
-    the calibration crops, and the last bias for flat images.
+    Equalization, choice of what stays in float, split ranges if asked for, ranges, then on the calibration crops, if
+    asked for, reconstruction of the output, and the rounding of weights; last the last bias, for flat images.
     """
     prepared = prepare(network, example, dynamic_shapes)
     photos = [to_tensor(crop) for crop in calibration.photos]
@@ -129,11 +130,13 @@ def find_recipe(
     prepared = split_ranges(prepared, splits, example, dynamic_shapes)
     _check_equal(_output(prepared, photos[0]), exact)
     graph = with_ranges(prepared, kept_float, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
+    weights = numbers_of_integers(graph, prepared)
     if settings.fit is not None:
         free = dynamic_shapes is not None
         fit = settings.fit if free else settings.fit.at(example.shape[2])
         fitted = functools.partial(report, "fit")
-        reconstruct(graph, prepared, calibration.photos, fit, fitted, unfinished, together=free)
+        weights = reconstruct(graph, prepared, calibration.photos, fit, fitted, unfinished, together=free)
+    round_weights(graph, weights, photos[:CROPS_FOR_WEIGHTS], functools.partial(report, "weights"))
     flatten(graph, prepared, FLAT_SIDE_PX if dynamic_shapes is not None else example.shape[2])
     round_biases(graph)
     layers = layers_of(graph, prepared, work_shares(prepared, example))

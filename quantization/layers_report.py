@@ -79,7 +79,7 @@ class LayerRow:
     correlation (edgesr.quantization.sensitivity); their sum over all rows is the prediction for the whole graph.
     input_error, output_error: squared changes by rounding, clipping included, each times the squared gradient at its
     place. A rounding counts once: where it was written, or else in equal parts where it is read. weight_error: of
-    rounding to nearest, times WEIGHT_SHARE if the recipe's weights were fitted. error: all three.
+    rounding to nearest, times WEIGHT_SHARE. error: all three.
     error_per_work: `error` by `work`. if_rounded: what a convolution in float would add, None for the others.
 
     snr_db: of what is read of it (rounded, if all that reads it reads it so) in the quantized graph against the
@@ -195,7 +195,6 @@ class _Costs:
 
     def __init__(self, graph: fx.GraphModule, recipe: Recipe, crops: Sequence[Tensor]) -> None:
         self.graph, self.layers, self.convs = graph, recipe.facts.layers, convolutions(graph)
-        self.weight_share = 1.0 if recipe.facts.settings.get("fit") is None else WEIGHT_SHARE
         self.flows: Mapping[Node, Flow] = measure(graph, ends(graph), crops)
         self.written = {(conv, layer.writes) for layer, conv in self._pairs()}
         self.read = [(source_of(conv), layer.reads) for layer, conv in self._pairs()]
@@ -238,7 +237,7 @@ class _Costs:
     def _weight_error(self, layer: Layer, conv: Node) -> float:
         if not layer.integer:
             return 0.0
-        return SQUARED_LEVELS * self.weight_share / 12 * weight_error(self.graph, conv, self.flows)
+        return SQUARED_LEVELS * WEIGHT_SHARE / 12 * weight_error(self.graph, conv, self.flows)
 
     def _if_rounded(self, layer: Layer, conv: Node) -> float | None:
         if layer.integer:

@@ -7,6 +7,7 @@ from torch import Tensor, fx
 
 from edgesr.quantization.equalization import ACTIVATION_LEVELS, WEIGHT_SHARE, ends, weight_error
 from edgesr.quantization.prepared import (
+    CONVOLUTION,
     Node,
     convolutions,
     groups_of,
@@ -34,24 +35,45 @@ def choose_float(graph: fx.GraphModule, crops: list[Tensor], most: float) -> tup
 
     The error is what rounding a convolution's weights, output and input adds to the network's output, predicted from
     the float graph (edgesr.quantization.sensitivity). An input counts as long as no other rounded convolution reads
-    it, an output as long as no rounded convolution reads it. One that saves less than its part of the error stays, and
-    so does one between two rounded ones: ONNX Runtime would round its weights by itself.
+    it, so all that read one activation are tried together too; an output as long as no rounded convolution reads it.
+    What saves less than its part of the error stays, and so does a convolution between two rounded ones: ONNX Runtime
+    would round its weights by itself.
     """
     shares = work_shares(graph, crops[0])
     flows = measure(graph, ends(graph), crops)
     rounded = {name_of(conv): conv for conv in convolutions(graph)}
+    moves = {(name,) for name in rounded} | {
+        tuple(name_of(reader) for reader in source.users if reader.target is CONVOLUTION)
+        for source in map(source_of, rounded.values())
+    }
     chosen: list[str] = []
     left = most
-    total = sum(saving(graph, conv, rounded, flows) for conv in rounded.values())
+    total = _saved(graph, tuple(rounded), rounded, flows)
     while True:
-        gains = {name: saving(graph, conv, rounded, flows) for name, conv in rounded.items() if shares[name] <= left}
-        gains = {name: gain for name, gain in gains.items() if gain / total > shares[name]}
-        if not gains:
+        rated = {}
+        for move in sorted(moves):
+            names = tuple(name for name in move if name in rounded)
+            work = sum(shares[name] for name in names)
+            if names and work <= left and (gain := _saved(graph, names, rounded, flows)) / total > work:
+                rated[names] = gain / work
+        if not rated:
             return tuple(chosen)
-        best = max(gains, key=lambda name: gains[name] / shares[name])
-        chosen.append(best)
-        left -= shares[best]
-        del rounded[best]
+        best = max(rated, key=rated.__getitem__)
+        chosen += best
+        left -= sum(shares[name] for name in best)
+        for name in best:
+            del rounded[name]
+
+
+def _saved(
+    graph: fx.GraphModule, names: tuple[str, ...], rounded: Mapping[str, Node], flows: Mapping[Node, Flow]
+) -> float:
+    """What is saved if all of `names` are taken out of `rounded`, one after another."""
+    left, saved = dict(rounded), 0.0
+    for name in names:
+        saved += saving(graph, left[name], left, flows)
+        del left[name]
+    return saved
 
 
 def saving(graph: fx.GraphModule, conv: Node, rounded: Mapping[str, Node], flows: Mapping[Node, Flow]) -> float:

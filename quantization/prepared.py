@@ -30,6 +30,8 @@ FACTOR = "factor_"
 Node = Any
 """fx.Node, whose arguments are typed too widely to be of use."""
 
+Numbers = tuple[Tensor, Tensor | None]
+"""Weight (out, in / groups, kh, kw) and bias (out,) of a convolution."""
 Shapes = dict[Node, tuple[int, ...]]
 
 

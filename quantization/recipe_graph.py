@@ -18,12 +18,14 @@ from edgesr.quantization.biases import round_biases
 from edgesr.quantization.prepared import (
     CONVOLUTION,
     Node,
+    Numbers,
     bias_of,
     convolutions,
     factors,
     name_of,
     source_of,
     tensor_of,
+    weight_of,
 )
 from edgesr.quantization.quantizer import WEIGHT
 from edgesr.quantization.recipe import Grid, Layer, Recipe
@@ -40,6 +42,15 @@ def layers_of(graph: fx.GraphModule, prepared: fx.GraphModule, work: Mapping[str
         grids = (_grid(conv.args[0]), _grid_after(conv)) if integer else (None, None)
         found.append(Layer(name, *grids, work[name]))
     return tuple(found)
+
+
+def numbers_of_integers(graph: fx.GraphModule, prepared: fx.GraphModule) -> dict[Node, Numbers]:
+    """What the convolutions of a converted PT2E graph that are on integers have in `prepared`, its float form."""
+    return {
+        conv: (weight_of(prepared, exact), bias_of(prepared, exact))
+        for conv, exact in zip(convolutions(graph), convolutions(prepared), strict=True)
+        if conv.args[1].target is DEQUANTIZE_WEIGHT
+    }
 
 
 def tensors_of(graph: fx.GraphModule, prepared: fx.GraphModule) -> dict[str, Tensor]:

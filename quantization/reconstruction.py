@@ -1,9 +1,9 @@
-"""Weights, biases and ranges that make up for rounding: a few hundred gradient steps on calibration crops.
+"""Weights, biases and ranges that make up for rounded activations: some hundred gradient steps on calibration crops.
 
 The float network is the teacher, no ground truth is needed. As in BRECQ (Li et al., 2021), with the whole network as
 the one block, since a small SR network fits; rounding passes gradients straight through (Bengio et al., 2013), steps
-of activations are learned as in LSQ (Esser et al., 2020) and their zero points too. What is drawn at random depends on
-the number of the step alone.
+of activations are learned as in LSQ (Esser et al., 2020) and their zero points too. Weights are not rounded meanwhile:
+that comes last (edgesr.quantization.gptq). What is drawn at random depends on the number of the step alone.
 """
 
 import math
@@ -17,8 +17,8 @@ from torch import Tensor, fx, nn
 from edgesr.errors import ConversionError
 from edgesr.quantization.calibration import Pixels
 from edgesr.quantization.distillation import batch, weighted_error
-from edgesr.quantization.prepared import Node, bias_of, convolutions, is_image, tensor_of, weight_of
-from edgesr.quantization.rounding import LEVELS, WEIGHT_LEVELS, Rounded
+from edgesr.quantization.prepared import Node, Numbers, bias_of, convolutions, is_image, tensor_of, weight_of
+from edgesr.quantization.rounding import LEVELS, Rounded
 from edgesr.quantization.settings import Fit
 from edgesr.quantization.unfinished import Unfinished
 
@@ -39,8 +39,9 @@ def reconstruct(
     unfinished: Unfinished | None = None,
     *,
     together: bool = True,
-) -> None:
-    """Change a converted PT2E graph in place so that its output comes nearer to that of `prepared`, its float form.
+) -> dict[Node, Numbers]:
+    """Change a converted PT2E graph in place so that its output comes nearer to that of `prepared`, its float form; all
+    but the weights and biases of convolutions on integers, which are returned for GPTQ.
 
     `photos`: uint8 (H, W, 3). `unfinished`: where the state is kept, so that an interrupted fit goes on; the result is
     the same. `together`: whether the graphs take several crops at once. Raises ConversionError if the error is not
@@ -66,7 +67,7 @@ def reconstruct(
             unfinished.keep(optimizer, step + 1)
         if progress is not None:
             progress(step + 1, fit.steps)
-    student.write()
+    return student.write()
 
 
 def _through(network: Callable[[Tensor], Any], low: Tensor, together: bool) -> Tensor:
@@ -85,15 +86,12 @@ class Trainable(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule, prepared: fx.GraphModule) -> None:
         super().__init__(graph)
         self.weights: dict[Node, nn.Parameter] = {}
-        self.weight_steps: dict[Node, Tensor] = {}
         self.biases: dict[Node, nn.Parameter] = {}
         self.log_steps: dict[Node, nn.Parameter] = {}
         self.zero_points: dict[Node, nn.Parameter] = {}
         for conv, exact in zip(convolutions(graph), convolutions(prepared), strict=True):
             weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
             self.weights[weight] = nn.Parameter(weight_of(prepared, exact).detach().clone())
-            if weight.target is DEQUANTIZE_WEIGHT:
-                self.weight_steps[weight] = tensor_of(graph, weight.args[1]).float()
             exact_bias = bias_of(prepared, exact)
             if isinstance(bias, fx.Node) and exact_bias is not None:
                 self.biases[bias] = nn.Parameter(exact_bias.detach().clone())
@@ -111,7 +109,7 @@ class Trainable(fx.Interpreter):
 
     def run_node(self, n: Node) -> Any:
         if n in self.weights:
-            return self._weight(n)
+            return self.weights[n]
         if n in self.biases:
             return self.biases[n]
         if n.target is DEQUANTIZE:
@@ -119,14 +117,6 @@ class Trainable(fx.Interpreter):
         if n.target is QUANTIZE:
             return self._rounded(n, self.fetch_args_kwargs_from_env(n)[0][0])
         return super().run_node(n)
-
-    def _weight(self, node: Node) -> Tensor:
-        weight = self.weights[node]
-        if node not in self.weight_steps:
-            return weight
-        step = self.weight_steps[node]
-        zeros = torch.zeros_like(step, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, step, zeros, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS)
 
     def _rounded(self, node: Node, x: Tensor) -> Tensor:
         if node not in self.log_steps:
@@ -141,22 +131,22 @@ class Trainable(fx.Interpreter):
             zero_point.clamp_(0, LEVELS)
 
     @torch.no_grad()
-    def write(self) -> None:
-        """Store what was learned in the graph."""
+    def write(self) -> dict[Node, Numbers]:
+        """Store what was learned in the graph, but for convolutions on integers: their weights and biases."""
         graph = self.module
         assert isinstance(graph, fx.GraphModule)
-        for node, weight in self.weights.items():
-            if node in self.weight_steps:
-                stored = tensor_of(graph, node.args[0])
-                step = self.weight_steps[node].reshape(-1, 1, 1, 1)
-                levels = (weight / step).round().clamp(-WEIGHT_LEVELS, WEIGHT_LEVELS)
-                stored.copy_(levels.to(stored.dtype))
-            else:
-                tensor_of(graph, node).copy_(weight)
-        for node, bias in self.biases.items():
-            tensor_of(graph, node).copy_(bias)
+        found: dict[Node, Numbers] = {}
+        for conv in convolutions(graph):
+            weight, bias = self.weights[conv.args[1]], self.biases.get(conv.args[2]) if len(conv.args) > 2 else None
+            if conv.args[1].target is DEQUANTIZE_WEIGHT:
+                found[conv] = weight, bias
+                continue
+            tensor_of(graph, conv.args[1]).copy_(weight)
+            if bias is not None:
+                tensor_of(graph, conv.args[2]).copy_(bias)
         for node, log_step in self.log_steps.items():
             grid = (float(log_step.exp()), int(self.zero_points[node].round()))
             for each in (node, *node.users):
                 each.args = (each.args[0], *grid, *each.args[3:])
         graph.recompile()
+        return found

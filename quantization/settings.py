@@ -30,10 +30,10 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves weights as
-    equalization left them, rounded to nearest. split_last: two grids for what the last convolution reads, for as much
-    more work as that convolution does (edgesr.quantization.range_split). split_work: most work that may be added, as a
-    part of all, for two grids of what other convolutions write."""
+    """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves ranges as
+    they were found, and weights as equalization left them, until they are rounded. split_last: two grids for what the
+    last convolution reads, for as much more work as that convolution does (edgesr.quantization.range_split).
+    split_work: most work that may be added, as a part of all, for two grids of what other convolutions write."""
 
     float_work: float = 0.02
     fit: Fit | None = None
@@ -46,5 +46,5 @@ EFFORTS = (
     Settings(0.05, Fit()),
     Settings(0.10, Fit(steps=500), split_last=True, split_work=0.3),
 )
-"""Tried in turn until a contract holds: ranges and equalization; weights fitted too; fitted longer, with more in float
-and two grids where it counts most."""
+"""Tried in turn until a contract holds: equalization, ranges and GPTQ; fitted between them; fitted longer, with more
+in float and two grids where it counts most."""
