@@ -1,14 +1,10 @@
 """Biases as integer kernels add them: whole steps of the accumulator."""
 
 import torch
-import torchao.quantization.pt2e  # noqa: F401 - registers the operators quantized_decomposed
 from torch import fx, nn
 
-from edgesr.quantization.prepared import tensor_of
-
-CONVOLUTION = torch.ops.aten.conv2d.default
-QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
-DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+from edgesr.quantization.prepared import CONVOLUTION, tensor_of
+from edgesr.quantization.reconstruction import DEQUANTIZE, QUANTIZE
 
 LARGEST_BIAS = 2.0**30
 """In units of the accumulator, an int32, which also has to hold the products."""

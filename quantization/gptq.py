@@ -7,13 +7,14 @@ factor of H^-1). A bias is one more column, of ones: it comes last and is not ro
 mean.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
 from edgesr.quantization.prepared import Node, Numbers, bias_of, groups_of, tensor_of
+from edgesr.quantization.reconstruction import Progress
 from edgesr.quantization.rounding import WEIGHT_LEVELS
 from edgesr.quantization.sensitivity import SEED
 
@@ -21,8 +22,6 @@ DAMPING = 1e-4
 """Added to the diagonal of H, as a part of its mean: what crops do not show must not be made use of."""
 POSITIONS = 2048
 """Of a crop, at most, drawn at random for each convolution: neighbours see nearly the same."""
-
-Progress = Callable[[int, int], None]
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def _part_of_rate(step: int, fit: Fit) -> float:
 
 
 class Trainable(fx.Interpreter):
-    """A converted PT2E graph that computes on float weights, rounded on the way, and passes gradients to them."""
+    """A converted PT2E graph that computes on float weights and rounded activations, and passes gradients to all."""
 
     def __init__(self, graph: fx.GraphModule, prepared: fx.GraphModule) -> None:
         super().__init__(graph)

@@ -1,6 +1,5 @@
 """GPTQ: what it minimises is what a convolution's output loses, and rounding makes up for rounding."""
 
-import functools
 from typing import Any
 
 import pytest
@@ -122,7 +121,6 @@ def test_what_is_minimised_is_the_error_of_the_output(conv: nn.Conv2d, monkeypat
     assert torch.allclose(lost.square().mean((0, 2, 3)).double(), expected, rtol=1e-4)
 
 
-@functools.cache
 def quantized(name: str) -> tuple[Any, Any]:
     """A converted graph as `find_recipe` has it before weights are chosen, and its float form."""
     graph = prepare(source(name).network, example_input(), free_sides())
