@@ -69,6 +69,8 @@ edgesr quantize MODEL -o RECIPES/MODEL.json --calib CALIB --data DATA --max-drop
 python docs/quality.py --recipes RECIPES --calib CALIB --data DATA
 ```
 
+The recipes of PlainUSR are older than the rounding of weights by GPTQ; that of BSRN-S has it.
+
 Machine: {machines}. Images: {sets}; calibration: {photos}.
 
 **The contract**: in every runtime, a recipe may lose at most {bars} on the mean of the sets,
