@@ -27,8 +27,9 @@ from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
 from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
-from edgesr.quantization.recipe_graph import layers_of, numbers_of_integers, tensors_of
+from edgesr.quantization.recipe_graph import layers_of, numbers_of_integers, read_rounded, tensors_of
 from edgesr.quantization.reconstruction import reconstruct
+from edgesr.quantization.reproducible import in_company
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.sensitivity import SEED
 from edgesr.quantization.settings import Settings
@@ -130,6 +131,8 @@ def find_recipe(
     prepared = split_ranges(prepared, splits, example, dynamic_shapes)
     _check_equal(_output(prepared, photos[0]), exact)
     graph = with_ranges(prepared, kept_float, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
+    if settings.reproducible:
+        read_rounded(graph)
     weights = numbers_of_integers(graph, prepared)
     if settings.fit is not None:
         free = dynamic_shapes is not None
@@ -147,8 +150,10 @@ def _splits(prepared: fx.GraphModule, crops: list[Tensor], kept_float: Collectio
     reads = last_split(prepared, crops, kept_float) if settings.split_last else {}
     if not settings.split_work:
         return Splits(reads)
-    work = work_shares(prepared, crops[0])
-    return Splits(reads, written_splits(prepared, crops, work, {*kept_float, *reads}, settings.split_work))
+    work, left_out = work_shares(prepared, crops[0]), {*kept_float, *reads}
+    if settings.reproducible:
+        left_out |= in_company(prepared)
+    return Splits(reads, written_splits(prepared, crops, work, left_out, settings.split_work))
 
 
 def with_ranges(

@@ -57,7 +57,8 @@ class Facts:
     """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
     `settings`: how it was made; `notes`: figures and reasons, for a person; `range_splits`: convolutions
     whose input is split, and `write_splits`: whose output is, with the largest value inside
-    (edgesr.quantization.range_split); `seconds`: to make it.
+    (edgesr.quantization.range_split); `seconds`: to make it; `reproducible`: activation functions read rounded values
+    alone and, once it was trained, no rounding behind one is in doubt (edgesr.quantization.reproducible).
     """
 
     model: str
@@ -70,6 +71,7 @@ class Facts:
     range_splits: Mapping[str, float] = field(default_factory=dict)
     write_splits: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
+    reproducible: bool = False
     schema: int = SCHEMA
 
     @property
@@ -138,6 +140,7 @@ def recipe_of(
         range_splits=found.splits.reads,
         write_splits=found.splits.writes,
         seconds=seconds,
+        reproducible=settings.reproducible,
     )
     return Recipe(with_bounds_on_grids(facts), found.tensors)
 

@@ -31,6 +31,7 @@ from edgesr.quantization.quantizer import WEIGHT
 from edgesr.quantization.recipe import Grid, Layer, Recipe
 from edgesr.quantization.recipe_float import factor_name, unrounded
 from edgesr.quantization.reconstruction import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE
+from edgesr.quantization.reproducible import edges
 from edgesr.quantization.toolchain import stage
 
 
@@ -92,7 +93,26 @@ def rounded(recipe: Recipe, prepared: fx.GraphModule, example: Tensor) -> fx.Gra
                 tensor_of(graph, weight.args[0]).copy_(recipe.tensors[f"{name}.weight"])
                 tensor_of(graph, weight.args[1]).copy_(recipe.tensors[f"{name}.step"])
     assert isinstance(graph, fx.GraphModule)
+    if recipe.facts.reproducible:
+        read_rounded(graph)
     return graph
+
+
+def read_rounded(graph: fx.GraphModule) -> None:
+    """Let activation functions read rounded values alone in a converted PT2E graph (edgesr.quantization.reproducible),
+    in place."""
+    for reader, value in edges(graph, lambda value: _rounding_of(value) is not None):
+        quantized = _rounding_of(value)
+        assert quantized is not None, "what was asked for"
+        dequantized = next(iter(quantized.users))
+        value.append(quantized)  # torchao rounds before the first convolution, and the reader may come before that
+        with graph.graph.inserting_after(quantized):
+            reader.replace_input_with(value, graph.graph.node_copy(dequantized))
+    graph.recompile()
+
+
+def _rounding_of(value: Node) -> Node | None:
+    return next((reader for reader in value.users if reader.target is QUANTIZE), None)
 
 
 def with_rounded_biases(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> Recipe:

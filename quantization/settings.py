@@ -33,12 +33,15 @@ class Settings:
     """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves ranges as
     they were found, and weights as equalization left them, until they are rounded. split_last: two grids for what the
     last convolution reads, for as much more work as that convolution does (edgesr.quantization.range_split).
-    split_work: most work that may be added, as a part of all, for two grids of what other convolutions write."""
+    split_work: most work that may be added, as a part of all, for two grids of what other convolutions write.
+    reproducible: activation functions read rounded values alone (edgesr.quantization.reproducible); for training, which
+    ends with what else that takes."""
 
     float_work: float = 0.02
     fit: Fit | None = None
     split_last: bool = False
     split_work: float = 0.0
+    reproducible: bool = False
 
 
 EFFORTS = (

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from edgesr.quantization.prepared import Node, convolutions, is_image, name_of, part_of, source_of
 from edgesr.quantization.recipe import Grid, Layer, Recipe
+from edgesr.quantization.reproducible import Edge, edges, sources
 from edgesr.quantization.rounding import LEVELS, WEIGHT_LEVELS, Rounded, RoundedWeight
 
 FLOAT_LEVELS = 127
@@ -63,6 +64,7 @@ class Student(fx.Interpreter):
             self.values[f"{name}.log_step"] = torch.tensor(0.0)
             self.units[name] = torch.tensor(grid.step)
             self.values[f"{name}.zero_point"] = torch.tensor(float(grid.zero_point))
+        self.rounded_arguments = self._rounded_arguments(prepared, layers)
         held = self._held()
         self.values = {
             name: value.to(device).requires_grad_(name.rpartition(".")[0] not in held)
@@ -93,6 +95,18 @@ class Student(fx.Interpreter):
         name = self._shared.setdefault((node, grid), f"grid{len(self._shared)}")
         self.grids[name] = grid
         return name
+
+    def _rounded_arguments(self, prepared: fx.GraphModule, layers: Mapping[str, Layer]) -> dict[Edge, str]:
+        """What activation functions read rounded -> the grid that rounds it, where the recipe is reproducible."""
+        if not self.recipe.facts.reproducible:
+            return {}
+        read = sources(prepared, layers)
+        found = {}
+        for reader, value in edges(prepared, read.__contains__):
+            grid = read[value].reads
+            assert grid is not None, "an integer convolution"
+            found[reader, value] = self._grid_of(value, grid)
+        return found
 
     def _held(self) -> set[str]:
         """Grids that stay: what is inside of a split output ends at a level of both (recipe.with_bounds_on_grids)."""
@@ -162,12 +176,19 @@ class Student(fx.Interpreter):
         if plan.fixed is not None:
             rounded: Tensor = Rounded.apply(x, *self._fixed[plan.fixed])  # type: ignore[no-untyped-call]
             return rounded
-        if plan.reads is None:
-            return x
-        key = (source, plan.reads)
-        if key not in self._rounded:
-            self._rounded[key] = self._round(x, plan.reads)
-        return self._rounded[key]
+        return x if plan.reads is None else self._rounded_once(source, plan.reads, x)
+
+    def _rounded_once(self, value: Node, grid: str, x: Tensor) -> Tensor:
+        if (value, grid) not in self._rounded:
+            self._rounded[value, grid] = self._round(x, grid)
+        return self._rounded[value, grid]
+
+    def fetch_args_kwargs_from_env(self, n: Node) -> Any:
+        def fetch(value: Node) -> Any:
+            grid = self.rounded_arguments.get((n, value))
+            return self.env[value] if grid is None else self._rounded_once(value, grid, self.env[value])
+
+        return fx.map_arg(n.args, fetch), fx.map_arg(n.kwargs, fetch)
 
     def _round(self, x: Tensor, grid: str) -> Tensor:
         rounded: Tensor = Rounded.apply(x, self._step(grid, self.values), self.values[f"{grid}.zero_point"])  # type: ignore[no-untyped-call]

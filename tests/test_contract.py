@@ -32,7 +32,7 @@ from edgesr.verify import Limit, check_limit, lost  # noqa: E402
 MODEL = "plainusr-t"
 PINNED = {"plainusr-t": 0.048, "plainusr-m": 0.040}
 """What they lost on the mean of Set5, Set14 and DIV2K crops (official weights) when this was written, dB."""
-PINNED_SHIPPED = {"bsrn-s": 0.032, "ditn-real": 0.048, "elan-light": 0.016, "plainusr-m": 0.035, "plainusr-t": 0.032}
+PINNED_SHIPPED = {"bsrn-s": 0.036, "ditn-real": 0.048, "elan-light": 0.016, "plainusr-m": 0.035, "plainusr-t": 0.032}
 """Of the recipes in the package, for the weights in the package, on Set5 and Set14."""
 FITTED_ALONE = ("elan-light",)
 """Their recipes were not trained for INT8."""

@@ -147,6 +147,7 @@ def train(
     type=click.FloatRange(0, 1),
     help="Most work to add for two grids of what others write, a part of all.  [default: 0.05]",
 )
+@click.option("--reproducible", is_flag=True, help="INT8 whose output is the same to the bit on every processor.")
 @click.option("--run", "run_", type=FOLDER, help="Folder of this run; give it again to resume. Default: beside --out.")
 @click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
 @click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")
@@ -176,6 +177,7 @@ def qat(
     recipe: Path | None,
     split_last: bool,
     split_work: float | None,
+    reproducible: bool,
     run_: Path | None,
     scale: int | None,
     weights: Path | None,
@@ -242,9 +244,11 @@ def qat(
         say_skipped(found.skipped, terminal)
         if recipe is None:
             part = SPLIT_WORK if split_work is None else split_work
-            begin = make_start(spec, weights, found, terminal, split_last=split_last, split_work=part)
+            begin = make_start(
+                spec, weights, found, terminal, split_last=split_last, split_work=part, reproducible=reproducible
+            )
         else:
-            begin = read_start(spec, weights, recipe, terminal)
+            begin = read_start(spec, weights, recipe, terminal, reproducible=reproducible)
         made = train_recipe(begin, settings, found, folder, terminal, here, stop=stop)
         save(made, out)
         proof, rows = measured(spec, weights, out, data, terminal)

@@ -22,6 +22,7 @@ from edgesr.qat.settings import SPLIT_WORK, Settings
 from edgesr.quantization import recipe as recipes
 from edgesr.quantization.recipe import Recipe
 from edgesr.quantization.recipe_float import unrounded
+from edgesr.quantization.reproducible import check, settled
 from edgesr.quantization.student import Student, on_device
 from edgesr.train.machine import Machine
 
@@ -42,10 +43,15 @@ class Start:
     recipe: Recipe
 
 
-def read_start(spec: ModelSpec, weights: Path | None, recipe: Path, listener: Listener) -> Start:
-    """Raises WeightsError, ArtifactError for a recipe of another network or of other weights."""
+def read_start(
+    spec: ModelSpec, weights: Path | None, recipe: Path, listener: Listener, *, reproducible: bool = False
+) -> Start:
+    """`reproducible`: made so, if it is not. Raises WeightsError, ArtifactError for a recipe of another network or of
+    other weights."""
     loaded = load(spec.name, spec.scale, weights, listener.say)
-    return Start(loaded, recipes.load_for(recipe, spec.name, spec.scale, loaded.provenance.sha256))
+    found = recipes.load_for(recipe, spec.name, spec.scale, loaded.provenance.sha256)
+    facts = replace(found.facts, reproducible=reproducible or found.facts.reproducible)
+    return Start(loaded, Recipe(facts, found.tensors))
 
 
 def make_start(
@@ -56,11 +62,13 @@ def make_start(
     *,
     split_last: bool = False,
     split_work: float = SPLIT_WORK,
+    reproducible: bool = False,
 ) -> Start:
     """With ranges alone, every convolution on integers; made in seconds and kept in the cache.
 
     Two grids (edgesr.quantization.range_split), for more work: `split_last`, for what the last convolutions read;
-    `split_work`: as a part of all work, the most that may be added for what other convolutions write.
+    `split_work`: as a part of all work, the most that may be added for what other convolutions write. `reproducible`:
+    made for INT8 that is the same to the bit on every processor (edgesr.quantization.reproducible).
     Raises DataError for fewer than four photos, Unsupported for a network that cannot be quantized.
     """
     from edgesr.pipeline import Session
@@ -69,7 +77,7 @@ def make_start(
     chosen = tuple(spread(photos.train, MOST_CALIBRATED))
     calib = CalibrationImages(chosen, f"{len(chosen)} of {photos.source}", generated=False)
     session = Session(spec.name, spec.scale, weights=weights, calib=calib, int8=True, listener=listener)
-    effort = Effort(float_work=0.0, split_last=split_last, split_work=split_work)
+    effort = Effort(float_work=0.0, split_last=split_last, split_work=split_work, reproducible=reproducible)
     return Start(session.loaded, session.recipe_of_effort(effort))
 
 
@@ -95,7 +103,10 @@ def train_recipe(
     )
     network = _at_patch(start.loaded, settings.patch_px)
     example = torch.zeros(settings.batch, 3, settings.patch_px, settings.patch_px)
-    graph = on_device(unrounded(start.recipe, network, example, None), machine.device)
+    prepared = unrounded(start.recipe, network, example, None)
+    if start.recipe.facts.reproducible:
+        check(prepared, start.recipe)
+    graph = on_device(prepared, machine.device)
     student = Student(graph, start.recipe, machine.device, settings.weight_levels)
     teacher = copy.deepcopy(network).to(machine.device).eval()
     listener.say(f"Settings: {settings.in_words()}")
@@ -138,6 +149,8 @@ def _finished(
     example = torch.zeros(1, 3, settings.patch_px, settings.patch_px)
     found = student.recipe_of(learned.values)
     found = Recipe(recipes.with_bounds_on_grids(found.facts), found.tensors)
+    if found.facts.reproducible:
+        found = settled(found, unrounded(found, network, example, None))
     found = with_rounded_biases(found, network, example, None)
     facts = replace(
         found.facts,
@@ -163,7 +176,9 @@ def _finished(
 
 def numbers_sha256(recipe: Recipe) -> str:
     """Of everything in a recipe that changes what it computes."""
-    digest = hashlib.sha256(repr((recipe.facts.layers, recipe.facts.splits)).encode())
+    facts = recipe.facts
+    form = (facts.layers, facts.splits, *([facts.reproducible] if facts.reproducible else []))
+    digest = hashlib.sha256(repr(form).encode())
     for name in sorted(recipe.tensors):
         digest.update(name.encode() + recipe.tensors[name].contiguous().numpy().tobytes())
     return digest.hexdigest()
