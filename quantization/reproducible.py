@@ -108,19 +108,21 @@ def in_company(graph: fx.GraphModule) -> set[str]:
 
 def check(graph: fx.GraphModule, recipe: Recipe) -> None:
     """Raises Unsupported, saying why, if the prepared graph of `recipe` cannot be reproducible."""
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and node.target not in KNOWN and _is_image_like(node):
-            raise _refused(recipe, f"it computes {node.target}, which is not the same everywhere")
+    if other := [node for node in graph.graph.nodes if _is_image_like(node) and node.target not in KNOWN]:
+        raise _refused(recipe, f"it computes {other[0].target}, which is not the same everywhere")
     if kept := recipe.facts.kept_float:
-        raise _refused(recipe, f"{', '.join(kept[:3])} {'is' if len(kept) == 1 else 'are'} in float")
-    read = sources(graph, {layer.name: layer for layer in recipe.facts.layers})
+        raise _refused(recipe, f"in float: {', '.join(kept[:3])}")
+    layers = {layer.name: layer for layer in recipe.facts.layers}
+    read = sources(graph, layers)
     between = set(edges(graph, read.__contains__))
-    for node in graph.graph.nodes:
-        if node.target in FUNCTIONS:
-            _check_ends_rounded(node, read, between, recipe)
+    for function in [node for node in graph.graph.nodes if node.target in FUNCTIONS]:
+        _check_ends_rounded(function, read, between, recipe)
     for part in [part for source in read for part in _parts(source)]:
-        leaves = _leaves(part, between)
-        if leaves is not None and len(leaves) > MOST_LEAVES:
+        leaves = _leaves(part, between) or set()
+        for leaf in leaves - read.keys():
+            if leaf.target is not CONVOLUTION or layers[name_of(leaf)].writes is None:
+                raise _refused(recipe, f"{part.name} is of {leaf.name}, which is not rounded")
+        if len(leaves) > MOST_LEAVES:
             raise _refused(recipe, f"{part.name} is of {len(leaves)} values; two grids of one convolution count as two")
 
 
@@ -206,7 +208,8 @@ def _operands(node: Node) -> list[Node]:
 
 def _is_image_like(node: Node) -> bool:
     value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 4
+    of_image = isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 4
+    return of_image and node.op == "call_function"
 
 
 def _parts(source: Node) -> list[Node]:
@@ -236,7 +239,7 @@ def _leaves(part: Node, between: set[Edge]) -> set[Node] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Results:
-    """Everything that a part can be, float64, an axis for each leaf and a last one for channels, and how far a library
+    """Everything that a part can be, float64, an axis for each leaf and a last one for channels, and how far a runtime
     may be from it."""
 
     values: Tensor
