@@ -112,8 +112,8 @@ OWN_WEIGHTS = """## The weights in this package: float, PTQ, QAT
 
 Recipes by post-training quantization (`edgesr quantize MODEL`), by training for INT8 with every convolution on integers
 (`edgesr qat MODEL`, of BSRN-S with `--split-last --split-work 0.1 --reproducible`, [qat.md](qat.md)), and by training
-that began with the first (`edgesr qat MODEL --recipe PTQ/MODEL.json`). The package has the second of BSRN-S, the first
-of ELAN-light, the last of the others. Each was measured by
+that began with the first (`edgesr qat MODEL --recipe PTQ/MODEL.json`). The package has the second of BSRN-S, the last
+of the others. Each was measured by
 
 ```
 python docs/quality.py --own ptq --recipes PTQ --calib CALIB --data DATA
