@@ -219,22 +219,26 @@ def _parts(source: Node) -> list[Node]:
     return [source]
 
 
-def _leaves(part: Node, between: set[Edge]) -> set[Node] | None:
+def _inside(part: Node, between: Collection[Edge]) -> list[Node]:
+    """The functions and arithmetic that make `part` of rounded values, itself first; nothing if it is none of those."""
+    found = [part] if part.target in (*FUNCTIONS, *ARITHMETIC) else []
+    for node in found:
+        found += [
+            operand
+            for operand in _operands(node)
+            if operand.target in (*FUNCTIONS, *ARITHMETIC) and (node, operand) not in between and operand not in found
+        ]
+    return found
+
+
+def _leaves(part: Node, between: Collection[Edge]) -> set[Node] | None:
     """The rounded values of which `part` is a result; None if no activation function is between."""
-    if part.target not in (*FUNCTIONS, *ARITHMETIC):
+    inside = _inside(part, between)
+    if not any(node.target in FUNCTIONS for node in inside):
         return None
-    leaves: set[Node] = set()
-    functions = False
-    waiting = [part]
-    while waiting:
-        node = waiting.pop()
-        functions |= node.target in FUNCTIONS
-        for operand in _operands(node):
-            if operand.target in (*FUNCTIONS, *ARITHMETIC) and (node, operand) not in between:
-                waiting.append(operand)
-            else:
-                leaves.add(operand)
-    return leaves if functions else None
+    return {
+        operand for node in inside for operand in _operands(node) if operand not in inside or (node, operand) in between
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,15 +258,8 @@ class _Values:
 
     def factor_of(self, part: Node) -> str | None:
         """The name of the factor, of one value per channel, on the way to `part`."""
-        waiting = [part]
-        while waiting:
-            node = waiting.pop()
-            for operand in node.all_input_nodes:
-                if operand.op == "get_attr":
-                    return str(operand.target)
-                if operand.target in (*FUNCTIONS, *ARITHMETIC) and (node, operand) not in self.between:
-                    waiting.append(operand)
-        return None
+        operands = (operand for node in _inside(part, self.between) for operand in node.all_input_nodes)
+        return next((str(operand.target) for operand in operands if operand.op == "get_attr"), None)
 
     def of(self, part: Node, factor: Tensor | None = None) -> _Results:
         """`factor`: (C,), in place of the one that the recipe has."""

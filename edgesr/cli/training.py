@@ -147,7 +147,11 @@ def train(
     type=click.FloatRange(0, 1),
     help="Most work to add for two grids of what others write, a part of all.  [default: 0.05]",
 )
-@click.option("--reproducible", is_flag=True, help="INT8 whose output is the same to the bit on every processor.")
+@click.option(
+    "--reproducible",
+    is_flag=True,
+    help="INT8 that hangs on no last bit: ONNX Runtime gives the same pixels everywhere.",
+)
 @click.option("--run", "run_", type=FOLDER, help="Folder of this run; give it again to resume. Default: beside --out.")
 @click.option("--scale", type=int, help="Upscaling factor (default: 4 where it exists).")
 @click.option("--weights", type=FILE, help="Your own checkpoint (.pth or .safetensors).")

@@ -176,9 +176,9 @@ def _finished(
 
 def numbers_sha256(recipe: Recipe) -> str:
     """Of everything in a recipe that changes what it computes."""
-    facts = recipe.facts
-    form = (facts.layers, facts.splits, *([facts.reproducible] if facts.reproducible else []))
-    digest = hashlib.sha256(repr(form).encode())
+    digest = hashlib.sha256(repr((recipe.facts.layers, recipe.facts.splits)).encode())
+    if recipe.facts.reproducible:
+        digest.update(b"reproducible")
     for name in sorted(recipe.tensors):
         digest.update(name.encode() + recipe.tensors[name].contiguous().numpy().tobytes())
     return digest.hexdigest()
