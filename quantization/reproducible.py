@@ -109,7 +109,7 @@ def in_company(graph: fx.GraphModule) -> set[str]:
 def check(graph: fx.GraphModule, recipe: Recipe) -> None:
     """Raises Unsupported, saying why, if the prepared graph of `recipe` cannot be reproducible."""
     if other := [node for node in graph.graph.nodes if _is_image_like(node) and node.target not in KNOWN]:
-        raise _refused(recipe, f"it computes {other[0].target}, which is not the same everywhere")
+        raise _refused(recipe, f"it computes {other[0].target}, which is not known to be the same everywhere")
     if kept := recipe.facts.kept_float:
         raise _refused(recipe, f"in float: {', '.join(kept[:3])}")
     layers = {layer.name: layer for layer in recipe.facts.layers}

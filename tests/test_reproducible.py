@@ -177,7 +177,7 @@ def test_what_cannot_be_reproducible_says_why(begun: Recipe) -> None:
     for name in ("plainusr", "bsrn"):
         recipe = recipe_for(name)
         graph = unrounded(recipe, source(name).network, EXAMPLE, None)
-        with pytest.raises(Unsupported, match="which is not the same everywhere"):
+        with pytest.raises(Unsupported, match="which is not known to be the same everywhere"):
             check(graph, recipe)
     unwritten = tuple(
         replace(layer, writes=None) if layer.name == "blocks.0.distil.0" else layer for layer in begun.facts.layers
