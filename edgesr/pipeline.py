@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgesr import advice, artifact, datasets, isolation, report, targets, verify
 from edgesr.artifact import Manifest, WeightsEntry
-from edgesr.errors import EdgesrError, MissingExtra, QualityError, Unsupported
+from edgesr.errors import EdgesrError, MissingExtra, QualityError, Unsupported, UsageError
 from edgesr.extras import require
 from edgesr.listener import Listener, Silent
 from edgesr.planned import Planned
@@ -144,13 +144,20 @@ class Session:
             return self._convert_within(self.source.recipe, request, out, limit)
         return self._until_it_holds(lambda recipe: self._convert_within(recipe, request, out, limit), limit)
 
-    def quantize(self, limit: verify.Limit) -> "tuple[Recipe, artifact.Proof]":
+    def quantize(self, limit: verify.Limit, least_effort: int | None = None) -> "tuple[Recipe, artifact.Proof]":
         """The first recipe whose graph, in torch, is within `limit`, and what it loses on the image sets.
 
-        Raises QualityError if none is, Unsupported for a network that cannot be quantized.
+        `least_effort`: number of the effort to begin with, from 1; then the recipe in the package is left out too.
+        Raises QualityError if none is, UsageError for an effort that does not exist, Unsupported for a network that
+        cannot be quantized.
         """
+        from edgesr.quantization.settings import EFFORTS
+
+        if least_effort is not None and not 1 <= least_effort <= len(EFFORTS):
+            raise UsageError(f"There is no effort {least_effort}: efforts are 1 to {len(EFFORTS)}.")
         self.source.check_integers()
-        return self._until_it_holds(lambda recipe: (recipe, self._proof_of(recipe)), limit)
+        candidates = None if least_effort is None else self._recipes(EFFORTS, left_out=least_effort - 1)
+        return self._until_it_holds(lambda recipe: (recipe, self._proof_of(recipe)), limit, candidates)
 
     def explain(self, recipe: "Recipe") -> "Explanation":
         """What `recipe`, of this network, does to every convolution, and where its error comes from.
@@ -160,18 +167,21 @@ class Session:
         source = self._source(recipe, crops=CROPS_FOR_RECIPES)
         return isolation.run(run_explanation, source, self.listener, self.timeout_s).value
 
-    def _until_it_holds(self, attempt: "Callable[[Recipe], T]", limit: verify.Limit) -> T:
+    def _until_it_holds(
+        self, attempt: "Callable[[Recipe], T]", limit: verify.Limit, candidates: Candidates | None = None
+    ) -> T:
         """`attempt` with each recipe in turn whose graph is within `limit`, until it does not raise QualityError."""
+        candidates = self._candidates if candidates is None else candidates
         failed: list[tuple[tuple[float, float], QualityError]] = []
-        for number in range(len(self._candidates)):
-            recipe = self._candidates[number]
+        for number in range(len(candidates)):
+            recipe = candidates[number]
             proof = self._proof_of(recipe)
             try:
                 verify.check_limit(proof, limit, f"{self.spec.name} x{self.spec.scale} INT8")
                 return attempt(recipe)
             except QualityError as error:
                 failed.append((verify.lost(proof), error))
-                self._say_once(f"  {self._candidates.name(number).capitalize()}: {error}")
+                self._say_once(f"  {candidates.name(number).capitalize()}: {error}")
         _, best = min(failed, key=lambda entry: entry[0])
         raise QualityError(
             f"Post-training quantization cannot keep the contract. The best it reached: {best} Allow more with "
@@ -209,14 +219,16 @@ class Session:
         Raises Unsupported for a network that cannot be quantized, Crashed after `timeout_s`.
         """
         self.source.check_integers()
-        return self._recipes((settings,), use_shipped=False)[0]
+        return self._recipes((settings,))[0]
 
     @functools.cached_property
     def _candidates(self) -> Candidates:
         assert self.images is not None, "a session that was given a recipe has no other candidates"
-        return self._recipes(None, use_shipped=self.images.generated)
+        from edgesr.quantization.settings import EFFORTS
 
-    def _recipes(self, efforts: "Sequence[Settings] | None", *, use_shipped: bool) -> Candidates:
+        return self._recipes(EFFORTS, use_shipped=self.images.generated)
+
+    def _recipes(self, efforts: "Sequence[Settings]", *, use_shipped: bool = False, left_out: int = 0) -> Candidates:
         return Candidates(
             self.loaded,
             self._source(None, crops=CROPS_FOR_RECIPES),
@@ -226,6 +238,7 @@ class Session:
             timeout_s=self.timeout_s,
             listener=self.listener,
             efforts=efforts,
+            left_out=left_out,
         )
 
     def _convert_within(self, recipe: "Recipe", request: Request, out: Path, limit: verify.Limit) -> report.Row:

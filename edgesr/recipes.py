@@ -57,23 +57,23 @@ class Candidates:
         before_making: Callable[[], None],
         timeout_s: float,
         listener: Listener,
-        efforts: "Sequence[Settings] | None" = None,
+        efforts: "Sequence[Settings]",
+        left_out: int = 0,
     ) -> None:
         """`source`: the network with its calibration crops; `calibration`: what a recipe says of them. `efforts`: in
-        turn, the usual ones if None. `before_making`: called before each that is not there yet."""
+        turn, but for the first `left_out`. `before_making`: called before each that is not there yet."""
         from edgesr.quantization import kept
-        from edgesr.quantization.settings import EFFORTS
 
         self._loaded, self._source, self._calibration = loaded, source, calibration
         self._timeout_s, self._listener = timeout_s, listener
         shipped = kept.shipped(loaded.spec, loaded.provenance.sha256) if use_shipped else None
         self._shipped = () if shipped is None else (shipped,)
-        self._efforts = EFFORTS if efforts is None else efforts
+        self._efforts, self._left_out = efforts, left_out
         self._before_making = before_making
         self._found: dict[int, Recipe] = {}
 
     def __len__(self) -> int:
-        return len(self._shipped) + len(self._efforts)
+        return len(self._shipped) + len(self._efforts) - self._left_out
 
     def __getitem__(self, number: int) -> "Recipe":
         """Found or made on first use, which is said."""
@@ -85,11 +85,14 @@ class Candidates:
         if number < len(self._shipped):
             trained = self._shipped[number].facts.trained_steps
             return "recipe in the package" + (f", trained for INT8 ({trained} steps)" if trained else "")
-        return f"effort {number - len(self._shipped) + 1} of {len(self._efforts)}"
+        return f"effort {self._effort(number) + 1} of {len(self._efforts)}"
+
+    def _effort(self, number: int) -> int:
+        return number - len(self._shipped) + self._left_out
 
     def _first(self, number: int) -> "Recipe":
         if number >= len(self._shipped):
-            return self._make(self._efforts[number - len(self._shipped)], self.name(number))
+            return self._make(self._efforts[self._effort(number)], self.name(number))
         spec = self._loaded.spec
         self._listener.say(f"INT8 of {spec.name} x{spec.scale}: {self.name(number)}.")
         return self._shipped[number]

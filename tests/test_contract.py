@@ -15,7 +15,7 @@ from listeners import Heard  # noqa: E402
 
 from edgesr import advice, datasets  # noqa: E402
 from edgesr.artifact import Proof, SetQuality, read_manifest  # noqa: E402
-from edgesr.errors import ArtifactError, QualityError  # noqa: E402
+from edgesr.errors import ArtifactError, QualityError, UsageError  # noqa: E402
 from edgesr.interleave import Ratio  # noqa: E402
 from edgesr.metrics import to_input  # noqa: E402
 from edgesr.models.files import sha256_of, shipped_file  # noqa: E402
@@ -137,6 +137,21 @@ def test_a_contract_that_cannot_be_kept_says_the_best_that_was_reached(
     refused = [text.partition(":")[0].strip() for text in heard.said if "(allowed 0.0001)" in text]
     trained = "Recipe in the package, trained for int8 (1500 steps)"
     assert refused == [trained, "Effort 1 of 2", "Effort 2 of 2"]
+
+
+def test_lesser_efforts_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the recipe in the package with them."""
+    monkeypatch.setattr("edgesr.quantization.settings.EFFORTS", (Settings(), Settings(0.03)))
+    heard = Heard()
+    session = Session(MODEL, int8=True, listener=heard)
+    recipe, found = session.quantize(LOOSE, 2)
+    begun = [text for text in heard.said if text.startswith(("Quantizing", "INT8 of"))]
+    assert begun == [f"Quantizing {MODEL}: effort 2 of 2 ..."]
+    assert recipe.facts.settings["float_work"] == 0.03
+    assert lost(found)[0] > 0
+    for effort in (0, 3):
+        with pytest.raises(UsageError, match=f"no effort {effort}: efforts are 1 to 2"):
+            session.quantize(LOOSE, effort)
 
 
 def test_what_is_not_integer_is_computed_in_float32_if_the_contract_needs_that(

@@ -163,6 +163,7 @@ def convert(
 @click.option("--calib", type=FOLDER, help="Low-resolution photos (DIV2K's layout is recognised).")
 @MAX_DROP
 @MAX_WORST_DROP
+@click.option("--effort", type=int, metavar="N", help="Begin with effort N; 3 is the greatest. Default: the least.")
 @click.option("--data", type=FOLDER, help="Image sets to measure on: SET/HR, SET/LRx4, or a folder of photos.")
 @click.option("--report", type=FILE, help="A page (.html) on every layer: bits, ranges, error; its rows lie beside it.")
 @click.option(
@@ -177,6 +178,7 @@ def quantize(
     calib: Path | None,
     max_drop: float | None,
     max_worst_drop: float,
+    effort: int | None,
     data: Path | None,
     report: Path | None,
     timeout: float,
@@ -210,7 +212,7 @@ def quantize(
         )
         from edgesr.quantization.recipe import save
 
-        made, proof = session.quantize(_limit(max_drop, max_worst_drop))
+        made, proof = session.quantize(_limit(max_drop, max_worst_drop), effort)
         save(made, out)
         if report is not None:
             kind, explained = session.loaded.provenance.kind, session.explain(made)
