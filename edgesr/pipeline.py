@@ -129,7 +129,7 @@ class Session:
 
         `limit`: for INT8, quantize with more and more effort until the loss is within it, of the graph in torch and
         then in the target's own runtime if that exists here, if need be with float32 for what is not integer.
-        None: search for ranges alone.
+        None: search for ranges alone. fp16 computes in float32 where a target's bfloat16 is too far from it.
         Raises QualityError if it never is, Crashed if the toolchain or the runtime crashes or takes longer than
         `timeout_s`.
         """
@@ -137,7 +137,9 @@ class Session:
         if limit is None or request.precision != "int8":
             if request.precision in targets.INTEGER and self.source.recipe is None:
                 self._warn_of_generated(quick=True)
-            return self._convert(self.source, request, out, None)
+            if request.precision == "fp16" and targets.find(request.target).coarse_rest:
+                return self._convert_fp16(request, out)
+            return self._convert(self.source, request, out)
         if self.source.recipe is not None:
             if request.target not in RUNTIMES:
                 verify.check_limit(self._proof_of(self.source.recipe), limit, f"the recipe for {request.slug}")
@@ -243,15 +245,30 @@ class Session:
 
     def _convert_within(self, recipe: "Recipe", request: Request, out: Path, limit: verify.Limit) -> report.Row:
         """With float32 for what is not integer if the target's own choice breaks the contract."""
+
+        def check(proof: artifact.Proof) -> None:
+            verify.check_limit(proof, limit, request.slug)
+
         try:
-            return self._convert(self._source(recipe), request, out, limit)
+            return self._convert(self._source(recipe), request, out, check)
         except QualityError as error:
             if not targets.find(request.target).coarse_rest:
                 raise
             self._say_once(f"  {error} Again, with float32 for what is not integer ...")
-        return self._convert(self._source(recipe, exact_rest=True), request, out, limit)
+        return self._convert(self._source(recipe, exact_rest=True), request, out, check)
 
-    def _convert(self, source: "Source", request: Request, out: Path, limit: verify.Limit | None) -> report.Row:
+    def _convert_fp16(self, request: Request, out: Path) -> report.Row:
+        """Computed in float32 if the target's own choice is too far from it."""
+        try:
+            return self._convert(self.source, request, out, lambda proof: verify.check_fp16(proof, request.slug))
+        except QualityError as error:
+            self._say_once(f"  {error} Again, computed in float32 ...")
+        return self._convert(self._source(self.source.recipe, exact_rest=True), request, out)
+
+    def _convert(
+        self, source: "Source", request: Request, out: Path, check: Callable[[artifact.Proof], None] | None = None
+    ) -> report.Row:
+        """`check`: raises QualityError for a proof that must not be kept."""
         start = time.perf_counter()
         self.listener.say(f"Converting {request.slug} (weights: {self.loaded.provenance.kind}) ...")
         with artifact.building(out / request.slug) as folder:
@@ -261,8 +278,8 @@ class Session:
             if request.target in RUNTIMES:
                 manifest = replace(manifest, proof=self.prove(folder, request))
                 artifact.write_manifest(folder, manifest)
-            if limit is not None and manifest.proof is not None:
-                verify.check_limit(manifest.proof, limit, request.slug)
+            if check is not None and manifest.proof is not None:
+                check(manifest.proof)
         for note in manifest.notes:
             self.listener.say(f"  {note}")
         cost = report.Cost(time.perf_counter() - start, made.seconds, made.peak_mb)

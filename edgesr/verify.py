@@ -31,6 +31,8 @@ FIDELITY_FLOOR_DB: dict[Precision, float] = {
 }
 """RGB PSNR against torch that the worst image must reach. fp32: at most one level in a few pixels. fp16: bfloat16
 execution, with 8 bits of mantissa, stays above 40. int8: the worst known photo has 25; below 20 it is a defect."""
+FP16_FIDELITY_DB = 50.0
+"""RGB PSNR against torch, mean over images, that fp16 should reach: where bfloat16 does not, float32 computes."""
 DROP_LIMIT_DB: dict[Precision, float] = {
     "fp32": 0.02,
     "fp16": 0.1,
@@ -169,6 +171,15 @@ def check(proof: Proof, precision: Precision, slug: str) -> None:
                 f"{slug} loses {quality.psnr_drop_db:.3f} dB on {quality.name} (allowed for {precision}: {limit} dB); "
                 f"worst image: {quality.worst_image}. Nothing was kept. Use a higher precision{_advice(precision)}."
             )
+
+
+def check_fp16(proof: Proof, slug: str) -> None:
+    """Raise QualityError if `proof` is further from float32 than float16 needs to be."""
+    if proof.fidelity_db is not None and proof.fidelity_db < FP16_FIDELITY_DB:
+        raise QualityError(
+            f"{slug} reaches {proof.fidelity_db:.2f} dB against the float32 network on the mean of the images (wanted: "
+            f"{FP16_FIDELITY_DB:.0f} dB)."
+        )
 
 
 def check_limit(proof: Proof, limit: Limit, slug: str) -> None:

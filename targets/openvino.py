@@ -23,7 +23,7 @@ PACKAGES = ("torch", "onnx", "onnxscript", "openvino")
 NUMBERED = re.compile(r'<layer id="(\d+)" name="[A-Z][A-Za-z]*_\d+[^"]*" type="(\w+)"')
 HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "bf16", "int8": "bf16"}
 """How to compute what is not integer. bf16, since x86 has no fast float16; where a CPU lacks it the runner takes f32.
-For int8 it made the network 1.3 to 1.7 times faster for 0.02 dB (2026.4); Source.exact_rest takes f32 instead."""
+For int8 it made the network 1.3 to 1.7 times faster for 0.02 dB (2026.4). Source.exact_rest takes f32 instead."""
 
 EXACT = (
     "8-bit products saturate in OpenVINO's integer kernels on this CPU, which has no VNNI: edgesr computes the same "
@@ -71,7 +71,7 @@ def convert(source: Source, request: Request, folder: Path) -> Conversion:
         outputs=outputs,
         runtime_options={"min_side_px": str(source.min_side_px), HINT: wanted},
         toolchain=versions((*PACKAGES, "torchao") if request.precision == "int8" else PACKAGES),
-        notes=_notes(request, layers, hint),
+        notes=_notes(request, layers, wanted, hint),
         shares={"int8_macs": integer_share(layers)} if request.precision == "int8" else {},
     )
 
@@ -82,9 +82,11 @@ def _name_by_position(path: Path) -> None:
     path.write_text(NUMBERED.sub(r'<layer id="\1" name="\2_\1" type="\2"', text), encoding="utf-8")
 
 
-def _notes(request: Request, layers: list[Layer], hint: str) -> tuple[str, ...]:
+def _notes(request: Request, layers: list[Layer], wanted: str, hint: str) -> tuple[str, ...]:
     first: tuple[str, ...] = ()
-    if request.precision == "fp16":
+    if request.precision == "fp16" and wanted == "f32":
+        first = ("float16 weights, computed in float32: bfloat16 is too coarse for this network.",)
+    elif request.precision == "fp16":
         first = (f"float16 weights; computes in bfloat16 where the CPU has it, else float32 (on this CPU: {hint}).",)
     elif request.precision == "int8":
         first = (

@@ -64,7 +64,7 @@ class Source:
 
         `multiple_px`: what sides are multiples of; where it is not 1, exports are for one `size`, see `at`.
         `recipe`: its numbers are taken for INT8 instead of a search for ranges alone. `exact_rest`: what is not integer
-        in float32, also where a target would take less (TargetInfo.coarse_rest).
+        is computed in float32, also where a target would take less (TargetInfo.coarse_rest).
 
         Raises ConversionError if a weight is not finite.
         """

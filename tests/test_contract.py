@@ -154,6 +154,27 @@ def test_lesser_efforts_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None
             session.quantize(LOOSE, effort)
 
 
+def test_fp16_is_computed_in_float32_where_bfloat16_is_too_far_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said, and written into the manifest; other targets compute in one way."""
+    heard = Heard()
+    session = Session(MODEL, listener=heard)
+    half, other = plan(MODEL, 4, ["openvino", "onnxruntime"], ["fp16"])
+    row = session.convert(half.request, tmp_path)
+    assert row.fidelity_db is not None
+    assert row.fidelity_db >= 50
+    assert read_manifest(tmp_path / row.slug).runtime_options[HINT] == "bf16"
+    monkeypatch.setattr("edgesr.verify.FP16_FIDELITY_DB", 99.0)
+    again = session.convert(half.request, tmp_path)
+    manifest = read_manifest(tmp_path / again.slug)
+    assert manifest.runtime_options[HINT] == "f32"
+    assert manifest.notes[0] == "float16 weights, computed in float32: bfloat16 is too coarse for this network."
+    (said,) = [text for text in heard.said if "Again" in text]
+    assert "wanted: 99 dB). Again, computed in float32" in said
+    assert session.convert(other.request, tmp_path).status == "done"
+
+
 def test_what_is_not_integer_is_computed_in_float32_if_the_contract_needs_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
