@@ -69,7 +69,7 @@ edgesr quantize MODEL -o RECIPES/MODEL.json --calib CALIB --data DATA --max-drop
 python docs/quality.py --recipes RECIPES --calib CALIB --data DATA
 ```
 
-The recipes of `plainusr` and `plainusr-l` are older than the rounding of weights by GPTQ; the others have it.
+The recipe of `plainusr-l` is older than the rounding of weights by GPTQ; the others have it.
 
 Machine: {machines}. Images: {sets}; calibration: {photos}.
 
