@@ -69,8 +69,6 @@ edgesr quantize MODEL -o RECIPES/MODEL.json --calib CALIB --data DATA --max-drop
 python docs/quality.py --recipes RECIPES --calib CALIB --data DATA
 ```
 
-The recipe of `plainusr-l` is older than the rounding of weights by GPTQ; the others have it.
-
 Machine: {machines}. Images: {sets}; calibration: {photos}.
 
 **The contract**: in every runtime, a recipe may lose at most {bars} on the mean of the sets,
