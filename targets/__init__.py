@@ -23,8 +23,8 @@ class TargetInfo:
 
     `runtime`: the package that runs the result in Python; None where only a device has it. `free_sizes`: whether height
     and width may be free; where not, DEFAULT_SIZES stands for no size. `ios`: what the artifact may take and give.
-    `withheld`: why a precision that one would expect is missing. `coarse_rest`: whether fp16, and
-    INT8 for what is not integer, compute in bfloat16, for speed.
+    `withheld`: why a precision that one would expect is missing. `coarse_rest`: whether fp16, and INT8 for what is not
+    integer, compute in bfloat16, for speed.
     """
 
     name: str
