@@ -13,10 +13,11 @@ skipped. Goes on where it was interrupted; rows of another recipe or other photo
 """
 
 import importlib.metadata
+import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +160,17 @@ def said(record: Record) -> str:
 
 def run_target(session: Session, target: str, recipe: Path) -> Record:
     """Our INT8 artifact by the recipe, proven in its own runtime; where a bar chooses how the rest is computed, within
-    that of its family, or else as it is."""
+    that of its family, or else within that on the mean alone, or else as it is."""
     made_from = file_sha256(recipe)
     spec = session.spec
     (item,) = plan(spec.name, SCALE, [target], ["int8"], (WINDOWS_AT,) if spec.multiple_px > 1 else ())
     with tempfile.TemporaryDirectory(prefix="edgesr-quality-") as name:
-        limit = BARS.get(spec.family, Limit()) if targets.find(target).coarse_rest else None
-        (row,) = convert_all(session, [item], Path(name), limit).rows
-        if limit is not None and row.status != "done":
-            (row,) = convert_all(session, [item], Path(name)).rows
+        bar = BARS.get(spec.family, Limit())
+        limits = (bar, replace(bar, worst_db=math.inf), None) if targets.find(target).coarse_rest else (None,)
+        for limit in limits:
+            (row,) = convert_all(session, [item], Path(name), limit).rows
+            if row.status == "done":
+                break
         if row.status != "done":
             return Record(target, made_from, machine(), row.status, row.seconds, row.error)
         folder = Path(name) / row.slug
@@ -198,7 +201,8 @@ def settings_of(facts: Facts) -> str:
     took = "" if facts.seconds is None else f" whose last effort took {facts.seconds / 60:.1f} minutes"
     split = ", ".join((*facts.range_splits, *facts.write_splits))
     twice = f"; two ranges, for {facts.added_work:.0%} more work: {split}" if split else ""
-    return f"recipe{took}; in float: {', '.join(facts.kept_float) or 'nothing'}{twice}"
+    factors = f"; factors per channel at: {', '.join(facts.rescaled.names)}" if facts.rescaled.names else ""
+    return f"recipe{took}; in float: {', '.join(facts.kept_float) or 'nothing'}{twice}{factors}"
 
 
 def run_peer(session: Session, name: str, photos: Photos) -> Record:

@@ -142,7 +142,9 @@ def recipe_table(facts: "Facts", proof: Proof) -> "Table":
     kept = ", ".join(facts.kept_float) or "none"
     split = [*facts.range_splits, *facts.write_splits]
     added = f" Two ranges, for {facts.added_work:.0%} more work: {', '.join(split)}." if split else ""
-    caption = f"INT8: {facts.integer_share:.1%} of the convolution work. In float: {kept}.{added} Simulated in torch."
+    rescaled = f" Factors per channel at: {', '.join(facts.rescaled.names)}." if facts.rescaled.names else ""
+    share = f"INT8: {facts.integer_share:.1%} of the convolution work. In float: {kept}."
+    caption = f"{share}{added}{rescaled} Simulated in torch."
     drawn = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
     for name in ("image set", "images", "float32 dB", "INT8 dB", "drop dB", "worst drop dB", "worst image"):
         drawn.add_column(name, justify="left" if name.endswith(("set", "image")) else "right")

@@ -109,3 +109,8 @@ def flat(crop: Pixels, random: np.random.Generator) -> Pixels:
 def stretched_all(crops: Sequence[Pixels], seed: int = 0) -> list[Pixels]:
     random = np.random.default_rng(seed)
     return [stretched(crop, random) for crop in crops]
+
+
+def colourful_all(crops: Sequence[Pixels], seed: int = 0) -> list[Pixels]:
+    random = np.random.default_rng(seed)
+    return [colourful(crop, random) for crop in crops]

@@ -40,7 +40,8 @@ from edgesr.quantization.prepared import (
     tensor_of,
     weight_of,
 )
-from edgesr.quantization.sensitivity import Flow, measure, passes
+from edgesr.quantization.range_split import last_convolutions
+from edgesr.quantization.sensitivity import Flow, hold, measure, passes
 
 ACTIVATION_LEVELS, WEIGHT_LEVELS = 255, 127
 WEIGHT_SHARE = 0.1
@@ -48,6 +49,7 @@ WEIGHT_SHARE = 0.1
 STEPS, RATE = 400, 0.05
 LARGEST_LOG = 6.0
 """A factor stays within e^-6 to e^6."""
+MOST_BEYOND = 2.0
 COST_OF_A_FLIP = 0.002
 """In squared 8-bit levels of the output, per channel; rounding costs some hundred times as much."""
 
@@ -77,13 +79,23 @@ class Equalized:
     after: float
 
 
-def equalize(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Collection[str]) -> Equalized:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Crops that show how far activations reach: `photos`, and `rare` ones, whose colours few photos have."""
+
+    photos: Sequence[Tensor]
+    rare: Sequence[Tensor]
+
+
+def equalize(
+    graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Collection[str], reach: Reach | None = None
+) -> Equalized:
     """Rescale the weights of a prepared graph in place.
 
     `crops`: photos, each float32 (1, 3, H, W) in [0, 1], on which errors are predicted. `kept_float`: names of
-    convolutions that will not be rounded.
+    convolutions that will not be rounded. `reach`: see measure_reaching.
     """
-    flows = measure(graph, ends(graph), crops)
+    flows = measure_reaching(graph, ends(graph), crops, reach)
     classes = Classes(graph, shapes_of(graph, crops[0]))
     error = predicted_error(graph, flows, classes, kept_float)
     logs = torch.zeros(classes.count, requires_grad=True)
@@ -101,6 +113,22 @@ def equalize(graph: fx.GraphModule, crops: Sequence[Tensor], kept_float: Collect
     with torch.no_grad():
         _rescale(graph, classes, logs)
         return Equalized(before, float(error(logs)))
+
+
+def measure_reaching(
+    graph: fx.GraphModule, nodes: Collection[Node], crops: Sequence[Tensor], reach: Reach | None
+) -> dict[Node, Flow]:
+    """Like edgesr.quantization.sensitivity.measure on `crops`, with ranges that hold what `reach` shows.
+
+    Its rare crops count for what the last convolutions read, which no layer can make up for, and up to MOST_BEYOND
+    times what photos show. Everywhere else they would only make steps coarse.
+    """
+    flows = measure(graph, nodes, crops)
+    if reach is not None:
+        hold(flows, graph, reach.photos)
+        last = {source_of(conv) for conv in last_convolutions(graph)}
+        hold({node: flow for node, flow in flows.items() if node in last}, graph, reach.rare, MOST_BEYOND)
+    return flows
 
 
 def ends(graph: fx.GraphModule) -> list[Node]:

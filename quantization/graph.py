@@ -7,6 +7,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from edgesr.errors import ConversionError
 from edgesr.quantization.biases import round_biases
 from edgesr.quantization.calibration import Calibration
-from edgesr.quantization.distillation import stretched_all
-from edgesr.quantization.equalization import equalize, flip_one_sided
+from edgesr.quantization.distillation import colourful_all, stretched_all
+from edgesr.quantization.equalization import Reach, equalize, flip_one_sided
 from edgesr.quantization.flats import flatten
 from edgesr.quantization.gptq import round_weights
 from edgesr.quantization.mixed import choose_float, work_shares
@@ -30,6 +31,7 @@ from edgesr.quantization.recipe import Found
 from edgesr.quantization.recipe_graph import layers_of, numbers_of_integers, read_rounded, tensors_of
 from edgesr.quantization.reconstruction import reconstruct
 from edgesr.quantization.reproducible import in_company
+from edgesr.quantization.rescaling import Rescaled, rescaled_where_it_pays, without_float
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.sensitivity import SEED
 from edgesr.quantization.settings import Settings
@@ -109,8 +111,9 @@ def find_recipe(
     `unfinished`: where the state of the fit is kept and, after an interruption, taken up. Without `dynamic_shapes` all
     crops must have the size of `example`, a square.
 
-    Equalization, choice of what stays in float, split ranges if asked for, ranges, then on the calibration crops, if
-    asked for, reconstruction of the output, and the rounding of weights; last the last bias, for flat images.
+    Factors per channel if asked for, equalization, choice of what stays in float, split ranges if asked for, ranges,
+    then on the calibration crops, if asked for, reconstruction of the output, and the rounding of weights; last the
+    last bias, for flat images.
     """
     prepared = prepare(network, example, dynamic_shapes)
     photos = [to_tensor(crop) for crop in calibration.photos]
@@ -119,13 +122,22 @@ def find_recipe(
     flipped = flip_one_sided(prepared, photos[:CROPS_FOR_RANGES])
     exact = _output(prepared, photos[0])
     notes = [f"one-sided channels turned: {flipped}"]
+    rescaled, reach = Rescaled(), None
+    if settings.rescale:
+        unusual = colourful_all(calibration.photos[:CROPS_FOR_RANGES])
+        wide = Reach(photos[:CROPS_FOR_RANGES], [to_tensor(crop) for crop in (*calibration.patches, *unusual)])
+        found = rescaled_where_it_pays(copy.deepcopy(prepared), few, wide, example, dynamic_shapes)
+        if found is not None:
+            (prepared, rescaled), reach = found, wide
+            settings = replace(settings, split_work=0.0)
     kept_float: tuple[str, ...] = ()
     for round_ in range(ROUNDS):
         report("equalize", round_, ROUNDS)
-        result = equalize(prepared, few, kept_float)
+        result = equalize(prepared, few, kept_float, reach)
         notes.append(f"squared error in 8-bit levels, predicted: {result.before:.2f} -> {result.after:.2f}")
         if round_ == 0:
             kept_float = choose_float(prepared, few, settings.float_work)
+            rescaled = without_float(prepared, rescaled, kept_float)
     report("equalize", ROUNDS, ROUNDS)
     splits = _splits(prepared, few, kept_float, settings)
     prepared = split_ranges(prepared, splits, example, dynamic_shapes)
@@ -143,7 +155,7 @@ def find_recipe(
     flatten(graph, prepared, FLAT_SIDE_PX if dynamic_shapes is not None else example.shape[2])
     round_biases(graph)
     layers = layers_of(graph, prepared, work_shares(prepared, example))
-    return Found(layers, tensors_of(graph, prepared), tuple(notes), splits)
+    return Found(layers, tensors_of(graph, prepared), tuple(notes), splits, rescaled)
 
 
 def _splits(prepared: fx.GraphModule, crops: list[Tensor], kept_float: Collection[str], settings: Settings) -> Splits:

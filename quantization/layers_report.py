@@ -19,10 +19,9 @@ from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.equalization import WEIGHT_SHARE, ends, weight_error
 from edgesr.quantization.mixed import saving
 from edgesr.quantization.pixels import to_tensor
-from edgesr.quantization.prepared import Node, convolutions, groups_of, prepare, source_of, weight_of
-from edgesr.quantization.range_split import split_ranges
+from edgesr.quantization.prepared import Node, convolutions, groups_of, source_of, weight_of
 from edgesr.quantization.recipe import Grid, Layer, Recipe
-from edgesr.quantization.recipe_float import take_numbers
+from edgesr.quantization.recipe_float import structure, take_numbers
 from edgesr.quantization.recipe_graph import rounded
 from edgesr.quantization.reconstruction import QUANTIZE
 from edgesr.quantization.rounding import LEVELS
@@ -137,7 +136,7 @@ def explain(
     """
     crops = [to_tensor(crop) for crop in calibration.photos[:CROPS]]
     report("explain", 0, len(crops) + 1)
-    exact = split_ranges(prepare(network, example, dynamic_shapes), recipe.facts.splits, example, dynamic_shapes)
+    exact = structure(recipe.facts, network, example, dynamic_shapes)
     with stage("explain"):
         graph = copy.deepcopy(exact)
         take_numbers(recipe, graph)

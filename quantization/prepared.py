@@ -4,7 +4,7 @@ Structure only, the same for the same network whatever was measured, so that a r
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -257,17 +257,23 @@ def insert_factors(graph: fx.GraphModule, shapes: Shapes) -> None:
         if node.target is ADD and any(reader.target is GELU for reader in node.users):
             for operand in node.args[:2]:
                 if isinstance(operand, fx.Node) and operand.target is not GELU and len(operand.users) > 1:
-                    _insert_factor(graph, operand, [node], shapes)
+                    insert_factor(graph, operand, [node], shapes[operand][1])
         elif node.target is SIGMOID and shapes[node][2:] < shapes[image][2:]:
-            _insert_factor(graph, node, list(node.users), shapes)
+            insert_factor(graph, node, list(node.users), shapes[node][1])
         elif node.target is SIGMOID and shapes[node][1] == 1 and node.args[0].target is SLICE:
-            _insert_factor(graph, node.args[0], [node], shapes)
+            insert_factor(graph, node.args[0], [node], shapes[node.args[0]][1])
     graph.recompile()
 
 
-def _insert_factor(graph: fx.GraphModule, value: Node, readers: list[Node], shapes: Shapes) -> None:
-    name = f"{FACTOR}{sum(1 for _ in factors(graph))}"
-    graph.register_parameter(name, nn.Parameter(torch.ones(1, shapes[value][1], 1, 1)))
+def insert_factor(
+    graph: fx.GraphModule, value: Node, readers: Sequence[Node], channels: int, name: str | None = None
+) -> None:
+    """Let `readers` read `value`, an activation, times a parameter of one for each of its channels.
+
+    `name`: of the parameter, letters, digits and underscores; else a number.
+    """
+    name = f"{FACTOR}{name or sum(1 for _ in factors(graph))}"
+    graph.register_parameter(name, nn.Parameter(torch.ones(1, channels, 1, 1)))
     earliest = next(node for node in graph.graph.nodes if node in readers)
     with graph.graph.inserting_before(earliest):
         scaled = graph.graph.call_function(MULTIPLY, (value, graph.graph.get_attr(name)))

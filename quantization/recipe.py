@@ -19,6 +19,7 @@ from edgesr.artifact import file_sha256
 from edgesr.errors import ArtifactError
 from edgesr.quantization.prepared import part_of
 from edgesr.quantization.range_split import Splits
+from edgesr.quantization.rescaling import Rescaled
 from edgesr.quantization.settings import Settings
 from edgesr.whole_file import write_whole
 
@@ -57,7 +58,8 @@ class Facts:
     """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
     `settings`: how it was made; `notes`: figures and reasons, for a person; `range_splits`: convolutions
     whose input is split, and `write_splits`: whose output is, with the largest value inside
-    (edgesr.quantization.range_split); `seconds`: to make it; `reproducible`: activation functions read rounded values
+    (edgesr.quantization.range_split); `rescaled`: convolutions that read or write through a factor per channel
+    (edgesr.quantization.rescaling); `seconds`: to make it; `reproducible`: activation functions read rounded values
     alone and, once it was trained, no rounding behind one is in doubt (edgesr.quantization.reproducible).
     """
 
@@ -70,6 +72,7 @@ class Facts:
     notes: tuple[str, ...] = ()
     range_splits: Mapping[str, float] = field(default_factory=dict)
     write_splits: Mapping[str, float] = field(default_factory=dict)
+    rescaled: Rescaled = field(default_factory=Rescaled)
     seconds: float | None = None
     reproducible: bool = False
     schema: int = SCHEMA
@@ -117,6 +120,7 @@ class Found:
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...]
     splits: Splits = field(default_factory=Splits)
+    rescaled: Rescaled = field(default_factory=Rescaled)
 
 
 def recipe_of(
@@ -139,6 +143,7 @@ def recipe_of(
         notes=found.notes,
         range_splits=found.splits.reads,
         write_splits=found.splits.writes,
+        rescaled=found.rescaled,
         seconds=seconds,
         reproducible=settings.reproducible,
     )

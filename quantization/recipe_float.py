@@ -9,14 +9,21 @@ from torch import Tensor, fx, nn
 from edgesr.errors import ArtifactError
 from edgesr.quantization.prepared import Node, bias_of, convolutions, factors, name_of, prepare, tensor_of, weight_of
 from edgesr.quantization.range_split import split_ranges
-from edgesr.quantization.recipe import Recipe
+from edgesr.quantization.recipe import Facts, Recipe
+from edgesr.quantization.rescaling import rescale
 
 
 def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
     """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
-    prepared = split_ranges(prepare(network, example, dynamic_shapes), recipe.facts.splits, example, dynamic_shapes)
+    prepared = structure(recipe.facts, network, example, dynamic_shapes)
     take_numbers(recipe, prepared)
     return prepared
+
+
+def structure(facts: Facts, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
+    """The prepared float graph of `network` with the factors and split ranges of a recipe, its weights as they are."""
+    prepared = rescale(prepare(network, example, dynamic_shapes), facts.rescaled, example, dynamic_shapes)
+    return split_ranges(prepared, facts.splits, example, dynamic_shapes)
 
 
 def take_numbers(recipe: Recipe, prepared: fx.GraphModule) -> None:

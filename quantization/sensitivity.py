@@ -5,7 +5,7 @@ error of x adds to f: squared rows of the Jacobian, summed (Hutchinson, 1990). A
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +81,22 @@ def measure(graph: fx.GraphModule, nodes: Iterable[Node], crops: Sequence[Tensor
             flow = _flow(value, passed.gradients[node], len(crops))
             found[node] = _merge(found[node], flow) if node in found else flow
     return found
+
+
+def hold(flows: Mapping[Node, Flow], graph: fx.GraphModule, crops: Iterable[Tensor], most: float | None = None) -> None:
+    """Let the ranges of `flows` hold what `crops` show, in place; at most `most` times what they held before."""
+    found = {node: (flow.low, flow.high) for node, flow in flows.items()}
+    for crop in crops:
+        recorder = _Recorder(graph, frozenset(flows))
+        with torch.no_grad():
+            recorder.run(crop)
+        for node, value in recorder.values.items():
+            low, high = found[node]
+            found[node] = torch.minimum(low, value.amin((0, 2, 3))), torch.maximum(high, value.amax((0, 2, 3)))
+    for node, (low, high) in found.items():
+        flow = flows[node]
+        flow.low = low if most is None else torch.maximum(low, most * flow.low)
+        flow.high = high if most is None else torch.minimum(high, most * flow.high)
 
 
 def _flow(value: Tensor, gradient: Tensor, crops: int) -> Flow:

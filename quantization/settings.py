@@ -33,7 +33,9 @@ class Settings:
     """float_work: largest part of the multiply-accumulates that may stay in float, 0 to 1. fit: None leaves ranges as
     they were found, and weights as equalization left them, until they are rounded. split_last: two grids for what the
     last convolution reads, for as much more work as that convolution does (edgesr.quantization.range_split).
-    split_work: most work that may be added, as a part of all, for two grids of what other convolutions write.
+    split_work: most work that may be added, as a part of all, for two grids of what other convolutions write. rescale:
+    instead of those, factors per channel at what convolutions read and write, if that at least halves the error
+    (edgesr.quantization.rescaling).
     reproducible: activation functions read rounded values alone (edgesr.quantization.reproducible); for training, which
     ends with what else that takes."""
 
@@ -41,13 +43,14 @@ class Settings:
     fit: Fit | None = None
     split_last: bool = False
     split_work: float = 0.0
+    rescale: bool = False
     reproducible: bool = False
 
 
 EFFORTS = (
     Settings(),
     Settings(0.05, Fit()),
-    Settings(0.10, Fit(steps=500), split_last=True, split_work=0.3),
+    Settings(0.10, Fit(steps=500), split_last=True, split_work=0.3, rescale=True),
 )
 """Tried in turn until a contract holds: equalization, ranges and GPTQ; fitted between them; fitted longer, with more
-in float and two grids where it counts most."""
+in float and, where it counts most, factors per channel or two grids."""

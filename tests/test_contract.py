@@ -64,6 +64,7 @@ def test_efforts_only_grow() -> None:
     assert EFFORTS[0].fit is None
     assert [effort.float_work for effort in EFFORTS] == sorted(effort.float_work for effort in EFFORTS)
     assert [effort.split_work for effort in EFFORTS] == sorted(effort.split_work for effort in EFFORTS)
+    assert [effort.rescale for effort in EFFORTS] == sorted(effort.rescale for effort in EFFORTS)
     fits = [effort.fit for effort in EFFORTS if effort.fit is not None]
     assert len(fits) == len(EFFORTS) - 1
     assert [fit.steps for fit in fits] == sorted(fit.steps for fit in fits)
