@@ -126,7 +126,7 @@ def find_recipe(
     if settings.rescale:
         unusual = colourful_all(calibration.photos[:CROPS_FOR_RANGES])
         wide = Reach(photos[:CROPS_FOR_RANGES], [to_tensor(crop) for crop in (*calibration.patches, *unusual)])
-        found = rescaled_where_it_pays(copy.deepcopy(prepared), few, wide, example, dynamic_shapes)
+        found = rescaled_where_it_pays(prepared, few, wide, example, dynamic_shapes)
         if found is not None:
             (prepared, rescaled), reach = found, wide
             settings = replace(settings, split_work=0.0)

@@ -36,6 +36,7 @@ from edgesr.quantization.prepared import (
 )
 from edgesr.quantization.range_split import last_convolutions
 from edgesr.quantization.sensitivity import Flow
+from edgesr.quantization.toolchain import stage
 
 LEAST_GAIN = 0.001
 """Of the predicted rounding error of all activations: what a multiplication must be able to save."""
@@ -62,13 +63,19 @@ def rescaled_where_it_pays(
 ) -> tuple[fx.GraphModule, Rescaled] | None:
     """A prepared graph with factors, and where they are; None if equalization leaves more than MOST_LEFT of its error.
 
-    `crops`: as for edgesr.quantization.equalization.equalize. Uses up `graph`.
+    `crops`: as for edgesr.quantization.equalization.equalize.
     """
-    before = equalize(graph, crops, (), reach).after
-    rescaled = worth_rescaling(graph, crops, reach)
-    graph = rescale(graph, rescaled, example, dynamic_shapes)
-    after = equalize(copy.deepcopy(graph), crops, (), reach).after
-    return (graph, rescaled) if after <= MOST_LEFT * before else None
+    changed = _copy(graph)
+    before = equalize(changed, crops, (), reach).after
+    rescaled = worth_rescaling(changed, crops, reach)
+    changed = rescale(changed, rescaled, example, dynamic_shapes)
+    after = equalize(_copy(changed), crops, (), reach).after
+    return (changed, rescaled) if after <= MOST_LEFT * before else None
+
+
+def _copy(graph: fx.GraphModule) -> fx.GraphModule:
+    with stage("equalize"):
+        return copy.deepcopy(graph)
 
 
 def worth_rescaling(graph: fx.GraphModule, crops: Sequence[Tensor], reach: Reach) -> Rescaled:
