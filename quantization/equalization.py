@@ -50,6 +50,7 @@ STEPS, RATE = 400, 0.05
 LARGEST_LOG = 6.0
 """A factor stays within e^-6 to e^6."""
 MOST_BEYOND = 2.0
+"""Of a range that photos show: how far rare crops may widen it."""
 COST_OF_A_FLIP = 0.002
 """In squared 8-bit levels of the output, per channel; rounding costs some hundred times as much."""
 

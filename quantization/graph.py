@@ -124,6 +124,7 @@ def find_recipe(
     notes = [f"one-sided channels turned: {flipped}"]
     rescaled, reach = Rescaled(), None
     if settings.rescale:
+        report("equalize", 0, ROUNDS)
         unusual = colourful_all(calibration.photos[:CROPS_FOR_RANGES])
         wide = Reach(photos[:CROPS_FOR_RANGES], [to_tensor(crop) for crop in (*calibration.patches, *unusual)])
         found = rescaled_where_it_pays(prepared, few, wide, example, dynamic_shapes)

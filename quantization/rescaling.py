@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from edgesr.quantization.equalization import Reach, equalize, measure_reaching
 from edgesr.quantization.prepared import (
     CONVOLUTION,
+    FACTOR,
     Node,
     bias_of,
     convolutions,
@@ -38,6 +39,8 @@ from edgesr.quantization.range_split import last_convolutions
 from edgesr.quantization.sensitivity import Flow
 from edgesr.quantization.toolchain import stage
 
+READ, WRITTEN = "read_", "written_"
+"""How the names of factors go on."""
 LEAST_GAIN = 0.001
 """Of the predicted rounding error of all activations: what a multiplication must be able to save."""
 MOST_LEFT = 0.5
@@ -125,9 +128,6 @@ def rescale(graph: fx.GraphModule, rescaled: Rescaled, example: Tensor, dynamic_
     return exported(graph, example, dynamic_shapes)
 
 
-READ, WRITTEN = "read_", "written_"
-
-
 def _plain(name: str) -> str:
     return name.replace(".", "_")
 
@@ -137,7 +137,7 @@ def _reads(reader: Node, rescaled: Rescaled) -> bool:
 
 
 def _read_factor(source: Node) -> bool:
-    return is_factor(source) and READ in str(source.args[1].target)
+    return is_factor(source) and str(source.args[1].target).startswith(f"{FACTOR}{READ}")
 
 
 def without_float(graph: fx.GraphModule, rescaled: Rescaled, kept_float: Collection[str]) -> Rescaled:
