@@ -199,8 +199,8 @@ def run_target(session: Session, target: str, recipe: Path) -> Record:
 def settings_of(facts: Facts) -> str:
     """How the recipe was made, in words for the page."""
     took = "" if facts.seconds is None else f" whose last effort took {facts.seconds / 60:.1f} minutes"
-    split = ", ".join((*facts.range_splits, *facts.write_splits))
-    twice = f"; two ranges, for {facts.added_work:.0%} more work: {split}" if split else ""
+    split = ", ".join(facts.splits.names)
+    twice = f"; two grids, for {facts.added_work:.0%} more work: {split}" if split else ""
     factors = f"; factors per channel at: {', '.join(facts.rescaled.names)}" if facts.rescaled.names else ""
     return f"recipe{took}; in float: {', '.join(facts.kept_float) or 'nothing'}{twice}{factors}"
 

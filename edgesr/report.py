@@ -140,8 +140,8 @@ def recipe_table(facts: "Facts", proof: Proof) -> "Table":
     from rich.table import Table
 
     kept = ", ".join(facts.kept_float) or "none"
-    split = [*facts.range_splits, *facts.write_splits]
-    added = f" Two ranges, for {facts.added_work:.0%} more work: {', '.join(split)}." if split else ""
+    split = facts.splits.names
+    added = f" Two grids, for {facts.added_work:.0%} more work: {', '.join(split)}." if split else ""
     rescaled = f" Factors per channel at: {', '.join(facts.rescaled.names)}." if facts.rescaled.names else ""
     share = f"INT8: {facts.integer_share:.1%} of the convolution work. In float: {kept}."
     caption = f"{share}{added}{rescaled} Simulated in torch."

@@ -25,7 +25,13 @@ from edgesr.quantization.mixed import choose_float, work_shares
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import for_integers, prepare
 from edgesr.quantization.quantizer import ConvolutionQuantizer, ObserverOf
-from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits
+from edgesr.quantization.range_split import (
+    Splits,
+    best_splits,
+    last_split,
+    split_ranges,
+    written_splits,
+)
 from edgesr.quantization.ranges import ActivationObserver, SensitiveObserver
 from edgesr.quantization.recipe import Found
 from edgesr.quantization.recipe_graph import layers_of, numbers_of_integers, read_rounded, tensors_of
@@ -130,7 +136,8 @@ def find_recipe(
         found = rescaled_where_it_pays(prepared, few, wide, example, dynamic_shapes)
         if found is not None:
             (prepared, rescaled), reach = found, wide
-            settings = replace(settings, split_work=0.0)
+            if not settings.split_reads:
+                settings = replace(settings, split_work=0.0)
     kept_float: tuple[str, ...] = ()
     for round_ in range(ROUNDS):
         report("equalize", round_, ROUNDS)
@@ -140,7 +147,7 @@ def find_recipe(
             kept_float = choose_float(prepared, few, settings.float_work)
             rescaled = without_float(prepared, rescaled, kept_float)
     report("equalize", ROUNDS, ROUNDS)
-    splits = _splits(prepared, few, kept_float, settings)
+    splits = _splits(prepared, few, [*photos[:CROPS_FOR_RANGES], *rare], kept_float, settings)
     prepared = split_ranges(prepared, splits, example, dynamic_shapes)
     _check_equal(_output(prepared, photos[0]), exact)
     graph = with_ranges(prepared, kept_float, photos[:CROPS_FOR_RANGES], rare, functools.partial(report, "ranges"))
@@ -159,11 +166,15 @@ def find_recipe(
     return Found(layers, tensors_of(graph, prepared), tuple(notes), splits, rescaled)
 
 
-def _splits(prepared: fx.GraphModule, crops: list[Tensor], kept_float: Collection[str], settings: Settings) -> Splits:
+def _splits(
+    prepared: fx.GraphModule, crops: list[Tensor], rare: list[Tensor], kept_float: Collection[str], settings: Settings
+) -> Splits:
     reads = last_split(prepared, crops, kept_float) if settings.split_last else {}
     if not settings.split_work:
         return Splits(reads)
     work, left_out = work_shares(prepared, crops[0]), {*kept_float, *reads}
+    if settings.split_reads:
+        return replace(best_splits(prepared, crops, rare, work, left_out, settings.split_work), reads=reads)
     if settings.reproducible:
         left_out |= in_company(prepared)
     return Splits(reads, written_splits(prepared, crops, work, left_out, settings.split_work))

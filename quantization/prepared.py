@@ -24,6 +24,7 @@ SPLIT = ATEN.split_with_sizes.default
 CONCAT = ATEN.cat.default
 SLICE = ATEN.slice.Tensor
 CLAMP = ATEN.clamp.default
+FLOOR = ATEN.floor.default
 SUFFIX = ".weight"
 FACTOR = "factor_"
 
@@ -96,6 +97,11 @@ def is_image(node: Node) -> bool:
     return node.op == "placeholder" or (
         any(ones) and all(one or part.op == "placeholder" for one, part in zip(ones, parts, strict=True))
     )
+
+
+def is_on_grid(node: Node) -> bool:
+    """Whole numbers times a step, the second argument: what a convolution reads without rounding it."""
+    return node.target is MULTIPLY and node.args[0].target is FLOOR
 
 
 def weight_of(graph: fx.GraphModule, conv: Node) -> Tensor:

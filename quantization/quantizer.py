@@ -16,7 +16,8 @@ from torchao.quantization.pt2e.quantizer import (
     Quantizer,
 )
 
-from edgesr.quantization.prepared import is_image, name_of
+from edgesr.quantization.prepared import is_image, is_on_grid, name_of
+from edgesr.quantization.range_split import COARSE_LEVELS
 from edgesr.quantization.ranges import Activation
 from edgesr.quantization.scheme import Placement
 
@@ -51,7 +52,7 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
         """
         super().__init__()
         self.placement, self.observer, self.kept_float = placement, observer, kept_float
-        self.specs: dict[Any, QuantizationSpec] = {}
+        self.specs: dict[Any, QuantizationSpecBase] = {}
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         for node in model.graph.nodes:
@@ -73,10 +74,19 @@ class ConvolutionQuantizer(Quantizer):  # type: ignore[misc]
     def _input(self, source: fx.Node) -> QuantizationSpecBase:
         if is_image(source):
             return IMAGE
+        if is_on_grid(source):
+            return self._coarse(source.args[1])
         after = _activation_after(source) if source.target is CONVOLUTION else None
         return self._activation(after)
 
-    def _activation(self, after: Activation | None) -> QuantizationSpec:
+    def _coarse(self, step: Any) -> QuantizationSpecBase:
+        if step not in self.specs:
+            self.specs[step] = FixedQParamsQuantizationSpec(
+                dtype=torch.uint8, scale=step, zero_point=COARSE_LEVELS, quant_min=0, quant_max=255
+            )
+        return self.specs[step]
+
+    def _activation(self, after: Activation | None) -> QuantizationSpecBase:
         """One spec per kind: torchao lets the users of a tensor share an observer only if their specs are equal."""
         key = getattr(after, "__name__", None) if not isinstance(after, functools.partial) else after.args
         if key not in self.specs:

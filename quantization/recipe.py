@@ -57,10 +57,11 @@ class Layer:
 class Facts:
     """Everything in a recipe but the tensors. `weights_sha256`: of the file that the network was loaded from;
     `settings`: how it was made; `notes`: figures and reasons, for a person; `range_splits`: convolutions
-    whose input is split, and `write_splits`: whose output is, with the largest value inside
-    (edgesr.quantization.range_split); `rescaled`: convolutions that read or write through a factor per channel
-    (edgesr.quantization.rescaling); `seconds`: to make it; `reproducible`: activation functions read rounded values
-    alone and, once it was trained, no rounding behind one is in doubt (edgesr.quantization.reproducible).
+    whose input is split, and `write_splits`: whose output is, with the largest value inside; `fine_reads`: that read
+    coarse and fine values, with the step of the coarse ones (edgesr.quantization.range_split); `rescaled`:
+    convolutions that read or write through a factor per channel (edgesr.quantization.rescaling); `seconds`: to make
+    it; `reproducible`: activation functions read rounded values alone and, once it was trained, no rounding behind one
+    is in doubt (edgesr.quantization.reproducible).
     """
 
     model: str
@@ -72,6 +73,7 @@ class Facts:
     notes: tuple[str, ...] = ()
     range_splits: Mapping[str, float] = field(default_factory=dict)
     write_splits: Mapping[str, float] = field(default_factory=dict)
+    fine_reads: Mapping[str, float] = field(default_factory=dict)
     rescaled: Rescaled = field(default_factory=Rescaled)
     seconds: float | None = None
     reproducible: bool = False
@@ -84,13 +86,12 @@ class Facts:
 
     @property
     def splits(self) -> Splits:
-        return Splits(self.range_splits, self.write_splits)
+        return Splits(self.range_splits, self.write_splits, self.fine_reads)
 
     @property
     def added_work(self) -> float:
         """Multiply-accumulates that split ranges add, as a part of those that the network has without them."""
-        second = {part_of(name, 1) for name in (*self.range_splits, *self.write_splits)}
-        added = sum(layer.work for layer in self.layers if layer.name in second)
+        added = sum(layer.work for layer in self.layers if layer.name in self.splits.second)
         return added / (1 - added)
 
     @property
@@ -143,6 +144,7 @@ def recipe_of(
         notes=found.notes,
         range_splits=found.splits.reads,
         write_splits=found.splits.writes,
+        fine_reads=found.splits.fine,
         rescaled=found.rescaled,
         seconds=seconds,
         reproducible=settings.reproducible,
@@ -230,7 +232,7 @@ def _facts(path: Path, raw: dict[str, Any]) -> Facts:
     for layer in facts.layers:
         if any(not _usable(grid) for grid in (layer.reads, layer.writes) if grid is not None):
             raise ArtifactError(f"{path}: {layer.name:.80} has a step or zero point that is none of uint8.")
-    for name, bound in (*facts.range_splits.items(), *facts.write_splits.items()):
+    for name, bound in (*facts.range_splits.items(), *facts.write_splits.items(), *facts.fine_reads.items()):
         if not (math.isfinite(bound) and bound > 0):
             raise ArtifactError(f"{path}: the range of {name:.80} is split at {bound}; that must be above 0.")
     return facts

@@ -35,7 +35,7 @@ class Settings:
     last convolution reads, for as much more work as that convolution does (edgesr.quantization.range_split).
     split_work: most work that may be added, as a part of all, for two grids of what other convolutions write. rescale:
     instead of those, factors per channel at what convolutions read and write, if that at least halves the error
-    (edgesr.quantization.rescaling).
+    (edgesr.quantization.rescaling). split_reads: beside them, and for 16 bits of what convolutions read too.
     reproducible: activation functions read rounded values alone (edgesr.quantization.reproducible); for training, which
     ends with what else that takes."""
 
@@ -44,6 +44,7 @@ class Settings:
     split_last: bool = False
     split_work: float = 0.0
     rescale: bool = False
+    split_reads: bool = False
     reproducible: bool = False
 
 
@@ -51,6 +52,8 @@ EFFORTS = (
     Settings(),
     Settings(0.05, Fit()),
     Settings(0.10, Fit(steps=500), split_last=True, split_work=0.3, rescale=True),
+    Settings(0.10, Fit(steps=500), split_last=True, split_work=0.6, rescale=True, split_reads=True),
 )
 """Tried in turn until a contract holds: equalization, ranges and GPTQ; fitted between them; fitted longer, with more
-in float and, where it counts most, factors per channel or two grids."""
+in float and, where it counts most, factors per channel or two grids; with more of those, and 16 bits for what counts
+most of what is read."""

@@ -211,6 +211,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten.relu.default": _unary("RELU", integer=False),
         "aten.sigmoid.default": _unary("LOGISTIC", integer=False),
         "aten.exp.default": _unary("EXP", integer=False),
+        "aten.floor.default": _unary("FLOOR", integer=False),
         "aten.sqrt.default": _unary("SQRT", integer=False),
         "aten.rsqrt.default": _unary("RSQRT", integer=False),
         "aten.tanh.default": _unary("TANH", integer=False),

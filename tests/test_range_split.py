@@ -27,15 +27,27 @@ from small_networks import (  # noqa: E402
 from torch import fx  # noqa: E402
 
 from edgesr.errors import ArtifactError  # noqa: E402
+from edgesr.quantization import range_split  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.graph import with_ranges  # noqa: E402
 from edgesr.quantization.mixed import work_shares  # noqa: E402
-from edgesr.quantization.prepared import convolutions, is_dense, name_of, prepare, source_of, weight_of  # noqa: E402
-from edgesr.quantization.range_split import Splits, last_split, split_ranges, written_splits  # noqa: E402
+from edgesr.quantization.prepared import (  # noqa: E402
+    CONVOLUTION,
+    convolutions,
+    is_dense,
+    name_of,
+    part_of,
+    prepare,
+    source_of,
+    weight_of,
+)
+from edgesr.quantization.range_split import Splits, best_splits, last_split, split_ranges, written_splits  # noqa: E402
 from edgesr.quantization.recipe import Facts, Grid, Recipe  # noqa: E402
+from edgesr.quantization.recipe_float import unrounded  # noqa: E402
 from edgesr.quantization.recipe_graph import apply, layers_of, tensors_of  # noqa: E402
 from edgesr.quantization.reconstruction import DEQUANTIZE, QUANTIZE  # noqa: E402
 from edgesr.quantization.sensitivity import passes  # noqa: E402
+from edgesr.quantization.student import Student  # noqa: E402
 from edgesr.targets import TARGETS  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
@@ -46,12 +58,17 @@ torch.set_num_threads(1)
 LAST = {"plainusr": "tail_0_0", "bsrn-slim": "upsample.0"}
 WRITES = {"plainusr": ("head_0", "block2.body.0"), "bsrn-slim": ("blocks.0.distil.1",)}
 """One reads the image itself, one writes for a LeakyReLU, one for a GELU."""
+FINE = {
+    "plainusr": {"block2.body.0": 0.01, "block1.body.2": 0.02},
+    "bsrn-slim": {"blocks.0.distil.2": 0.01, "blocks.0.refine.2.0": 0.01, "blocks.0.esa.conv1": 0.05},
+}
+"""One is split for what it writes too; two read the same."""
 X = photo(9, 40, 48)
 WHOLE = Splits()
 
 
 def split_at(name: str, bound: float) -> Splits:
-    return Splits({LAST[name]: bound}, dict.fromkeys(WRITES[name], bound))
+    return Splits({LAST[name]: bound}, dict.fromkeys(WRITES[name], bound), FINE[name])
 
 
 def parts_of(name: str) -> list[str]:
@@ -67,7 +84,15 @@ def recipe(name: str, splits: Splits) -> Recipe:
     graph = with_ranges(prepared, (), crops(name), [], lambda done, total: None)
     layers = layers_of(graph, prepared, work_shares(prepared, example_input()))
     facts = Facts(
-        name, SCALE, "0" * 64, {}, {}, layers, range_splits=dict(splits.reads), write_splits=dict(splits.writes)
+        name,
+        SCALE,
+        "0" * 64,
+        {},
+        {},
+        layers,
+        range_splits=splits.reads,
+        write_splits=splits.writes,
+        fine_reads=splits.fine,
     )
     return Recipe(recipes.with_bounds_on_grids(facts), tensors_of(graph, prepared))
 
@@ -88,6 +113,9 @@ def test_a_split_changes_no_value(name: str, bound: float) -> None:
     for each in (LAST[name], *WRITES[name]):
         assert each not in names
         assert set(parts_of(each)) <= set(names)
+    for each in FINE[name]:
+        assert part_of(each, 2) in names
+        assert (each in names) != (each in WRITES[name])
     assert abs(run(split, X) - exact).max() < 1e-5
 
 
@@ -124,9 +152,24 @@ def test_splits_of_what_is_written_lose_less_there(name: str) -> None:
 
 def loss_of_writing(made: Recipe, name: str, convs: list[str]) -> float:
     """Mean squared error of the output from rounding what `convs` write and nothing else."""
+    graph, places = applied(made, name)
+    return loss_of(graph, {reader for conv in convs for reader in places[conv].users})
+
+
+def loss_of_reading(made: Recipe, name: str, convs: list[str]) -> float:
+    """The same of what they read."""
+    graph, places = applied(made, name)
+    return loss_of(graph, {source_of(places[conv]).args[0] for conv in convs})
+
+
+def applied(made: Recipe, name: str) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
+    """The graph of a recipe, and its convolutions by name."""
     graph = apply(made, source(name).network, example_input(), free_sides())
-    places = dict(zip([layer.name for layer in made.facts.layers], convolutions(graph), strict=True))
-    rounded = {reader for conv in convs for reader in places[conv].users}
+    return graph, dict(zip([layer.name for layer in made.facts.layers], convolutions(graph), strict=True))
+
+
+def loss_of(graph: fx.GraphModule, rounded: set[Any]) -> float:
+    """Mean squared error of the output from these roundings and no others."""
 
     class Only(fx.Interpreter):
         def run_node(self, n: Any) -> Any:
@@ -220,13 +263,73 @@ def test_written_ranges_are_split_where_that_pays_within_the_work_allowed(name: 
     assert written_splits(graph, crops(name), work, (), 0.0) == {}
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_reading_and_writing_what_saves_most_is_split_within_the_work_allowed(name: str) -> None:
+    graph = prepare(source(name).network, example_input(), free_sides())
+    work = work_shares(graph, example_input())
+    sources = {name_of(conv): source_of(conv) for conv in convolutions(graph)}
+    best = functools.partial(best_splits, graph, crops(name), crops(name), work)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(range_split, "LEAST_GAIN", 0.0)
+        patch.setattr(range_split, "LEAST_SAVED", 0.0)
+        every = best((), 100.0)
+        assert every.fine
+        assert all(sources[each].op != "placeholder" for each in every.fine), "an image has 8 bits"
+        assert all(sources[each].target is not CONVOLUTION for each in every.fine), "it wrote with its own grid"
+        assert every.fine.keys() & every.writes.keys()
+        left_out = next(iter(every.fine))
+        assert left_out not in best((left_out,), 100.0).names
+    for most in (0.0, 0.2, 0.5):
+        few = best((), most)
+        assert sum(work[each] for each in (*few.fine, *few.writes)) <= most
+    assert not best((), 0.0)
+
+
+def test_all_that_read_the_same_read_the_same_coarse_and_fine_values() -> None:
+    name = "bsrn-slim"
+    split = split_ranges(
+        prepare(source(name).network, example_input(), free_sides()),
+        Splits(fine=FINE[name]),
+        example_input(),
+        free_sides(),
+    )
+    read = {name_of(conv): source_of(conv) for conv in convolutions(split)}
+    upper, lower = "blocks.0.distil.2", "blocks.0.refine.2.0"
+    assert read[upper] is read[lower]
+    assert read[part_of(upper, 2)] is read[part_of(lower, 2)]
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_fine_values_lose_hardly_anything(name: str) -> None:
+    """Of all activations only what these convolutions read, and write for it, is rounded."""
+    made = recipe(name, Splits(fine=FINE[name]))
+    layers = {layer.name: layer for layer in made.facts.layers}
+    for each, step in FINE[name].items():
+        assert layers[each].reads == Grid(pytest.approx(step), 128)
+        assert cast("Grid", layers[part_of(each, 2)].reads).step < step / 200
+    before = loss_of_reading(recipe(name, WHOLE), name, [*FINE[name]])
+    assert loss_of_reading(made, name, [*FINE[name], *(part_of(each, 2) for each in FINE[name])]) < before / 100
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_what_trains_for_int8_computes_splits(name: str) -> None:
+    made = recipe(name, split_at(name, 0.05))
+    # One batch and size, as in training.
+    student = Student(unrounded(made, source(name).network, torch.from_numpy(X), None), made, torch.device("cpu"))
+    with torch.no_grad():
+        learned = student(torch.from_numpy(X)).numpy()
+    assert psnr_db(learned, run(with_recipe(name, split=True).quantized, X)) > 60
+    steps = {grid.step for grid in student.grids.values()}
+    assert steps.isdisjoint(FINE[name].values()), "a coarse grid has the step of the values that it holds"
+
+
 def test_a_split_outlives_its_file_and_a_senseless_one_is_refused(tmp_path: Path) -> None:
     made = recipe("plainusr", split_at("plainusr", 0.05))
     recipes.save(made, tmp_path / "recipe.json")
     read = recipes.load(tmp_path / "recipe.json")
     assert read.facts.splits == made.facts.splits
     work = work_shares(prepare(source("plainusr").network, example_input(), free_sides()), example_input())
-    twice = sum(work[name] for name in (LAST["plainusr"], *WRITES["plainusr"]))
+    twice = sum(work[name] for name in (LAST["plainusr"], *WRITES["plainusr"], *FINE["plainusr"]))
     assert read.facts.added_work == pytest.approx(twice)
     text = (tmp_path / "recipe.json").read_text()
     for wrong in ("-1.0", "0.0", "NaN", "Infinity"):

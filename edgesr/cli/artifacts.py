@@ -163,7 +163,7 @@ def convert(
 @click.option("--calib", type=FOLDER, help="Low-resolution photos (DIV2K's layout is recognised).")
 @MAX_DROP
 @MAX_WORST_DROP
-@click.option("--effort", type=int, metavar="N", help="Begin with effort N; 3 is the greatest. Default: the least.")
+@click.option("--effort", type=int, metavar="N", help="Begin with effort N; 4 is the greatest. Default: the least.")
 @click.option("--data", type=FOLDER, help="Image sets to measure on: SET/HR, SET/LRx4, or a folder of photos.")
 @click.option("--report", type=FILE, help="A page (.html) on every layer: bits, ranges, error; its rows lie beside it.")
 @click.option(

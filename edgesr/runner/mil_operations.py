@@ -310,6 +310,7 @@ OPERATIONS: Mapping[str, Function] = MappingProxyType(
         "conv": conv,
         "dequantize": dequantize,
         "exp": _unary(np.exp),
+        "floor": _unary(np.floor),
         "expand_dims": mil_shapes.expand_dims,
         "fill": fill,
         "gather": mil_shapes.gather,
