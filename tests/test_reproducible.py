@@ -163,7 +163,7 @@ def test_two_grids_are_not_given_to_what_a_function_reads_with_something_else(
 ) -> None:
     """65536 results for each more level would leave some in doubt with any step."""
     check(prepared(begun), begun)
-    monkeypatch.setattr(range_split, "LEAST_GAIN", 0.0)
+    monkeypatch.setattr(range_split, "LEAST_GAIN_WRITTEN", 0.0)
     everywhere = replace(SETTINGS, split_work=9.0)
     free = recipe_for(NAME, replace(everywhere, reproducible=False))
     among = {*free.facts.write_splits} - {*recipe_for(NAME, everywhere).facts.write_splits}
