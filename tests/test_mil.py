@@ -121,6 +121,7 @@ def test_bilinear_upsampling(size: tuple[int, int], align: bool) -> None:
 UNARY: Mapping[str, Callable[..., Any]] = {
     "abs": torch.abs,
     "exp": torch.exp,
+    "floor": torch.floor,
     "relu": F.relu,
     "round": torch.round,
     "sigmoid": torch.sigmoid,
