@@ -167,14 +167,18 @@ def find_recipe(
 
 
 def _splits(
-    prepared: fx.GraphModule, crops: list[Tensor], rare: list[Tensor], kept_float: Collection[str], settings: Settings
+    prepared: fx.GraphModule,
+    crops: list[Tensor],
+    further: list[Tensor],
+    kept_float: Collection[str],
+    settings: Settings,
 ) -> Splits:
     reads = last_split(prepared, crops, kept_float) if settings.split_last else {}
     if not settings.split_work:
         return Splits(reads)
     work, left_out = work_shares(prepared, crops[0]), {*kept_float, *reads}
     if settings.split_reads:
-        return replace(best_splits(prepared, crops, rare, work, left_out, settings.split_work), reads=reads)
+        return replace(best_splits(prepared, crops, further, work, left_out, settings.split_work), reads=reads)
     if settings.reproducible:
         left_out |= in_company(prepared)
     return Splits(reads, written_splits(prepared, crops, work, left_out, settings.split_work))

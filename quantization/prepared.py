@@ -104,6 +104,11 @@ def is_on_grid(node: Node) -> bool:
     return node.target is MULTIPLY and node.args[0].target is FLOOR
 
 
+def has_grid(node: Node) -> bool:
+    """A grid that is known before anything is measured holds every value."""
+    return is_image(node) or is_on_grid(node)
+
+
 def weight_of(graph: fx.GraphModule, conv: Node) -> Tensor:
     """(out, in / groups, kh, kw)."""
     return tensor_of(graph, conv.args[1])

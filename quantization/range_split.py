@@ -38,7 +38,7 @@ from edgesr.quantization.prepared import (
     source_of,
     weight_of,
 )
-from edgesr.quantization.sensitivity import hold, measure, passes
+from edgesr.quantization.sensitivity import measure, passes, reached
 
 SUBTRACT = ATEN.sub.Tensor
 PIXEL_SHUFFLE = ATEN.pixel_shuffle.default
@@ -129,15 +129,15 @@ def written_splits(
 def best_splits(
     graph: fx.GraphModule,
     crops: Sequence[Tensor],
-    rare: Sequence[Tensor],
+    further: Sequence[Tensor],
     work: Mapping[str, float],
     left_out: Collection[str],
     most: float,
 ) -> Splits:
     """Where to split what convolutions write, as `written_splits`, or to read fine values.
 
-    What a rounded convolution writes has its grid before another reads it, so only its writing can be split. `rare`:
-    crops, as `crops`, that show how far values may reach.
+    What a rounded convolution writes has its grid before another reads it, so only its writing can be split. `further`:
+    more crops, that show how far values may reach.
     """
     convs = [conv for conv in convolutions(graph) if name_of(conv) not in left_out]
     sites = [_Site((conv,), conv) for conv in convs]
@@ -146,21 +146,18 @@ def best_splits(
             sites.append(_Site(tuple(conv for conv in convs if source_of(conv) is source), source, is_read=True))
     found = _greedy(graph, crops, sites, work, most, LEAST_GAIN, LEAST_SAVED)
     fine = [site.node for site in found if site.is_read]
-    steps = _coarse_steps(graph, fine, crops, rare)
+    steps = _coarse_steps(graph, fine, [*crops, *further])
     return Splits(
         writes={name_of(site.node): bound for site, bound in found.items() if not site.is_read},
         fine={name_of(conv): steps[source_of(conv)] for conv in convs if source_of(conv) in steps},
     )
 
 
-def _coarse_steps(
-    graph: fx.GraphModule, nodes: Collection[Node], crops: Sequence[Tensor], rare: Sequence[Tensor]
-) -> dict[Node, float]:
+def _coarse_steps(graph: fx.GraphModule, nodes: Collection[Node], crops: Sequence[Tensor]) -> dict[Node, float]:
     if not nodes:
         return {}
-    flows = measure(graph, nodes, crops)
-    hold(flows, graph, rare)
-    largest = {node: float(torch.maximum(flow.high, -flow.low).max()) for node, flow in flows.items()}
+    ends = reached(graph, nodes, crops)
+    largest = {node: float(torch.maximum(high, -low).max()) for node, (low, high) in ends.items()}
     return {node: MARGIN * value / COARSE_LEVELS for node, value in largest.items() if value > 0}
 
 
@@ -265,12 +262,11 @@ def _read_fine(graph: fx.GraphModule, steps: Mapping[str, float]) -> None:
             parts[source] = _coarse_and_fine(graph, conv, steps[name])
         coarse, fine = parts[source]
         conv.replace_input_with(source, coarse)
-        with graph.graph.inserting_after(conv):
-            total = graph.graph.call_function(ADD, (conv, conv))
         with graph.graph.inserting_before(conv):
             second = convolution_like(graph, conv, FINE, fine, weight_of(graph, conv))
-        conv.replace_all_uses_with(total)
-        total.args = (conv, second)
+        with graph.graph.inserting_before(conv.next):
+            total = graph.graph.call_function(ADD, (conv, second))
+        conv.replace_all_uses_with(total, delete_user_cb=lambda user, total=total: user is not total)
 
 
 def _coarse_and_fine(graph: fx.GraphModule, conv: Node, step: float) -> tuple[Node, Node]:

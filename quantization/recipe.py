@@ -91,7 +91,8 @@ class Facts:
     @property
     def added_work(self) -> float:
         """Multiply-accumulates that split ranges add, as a part of those that the network has without them."""
-        added = sum(layer.work for layer in self.layers if layer.name in self.splits.second)
+        second = self.splits.second
+        added = sum(layer.work for layer in self.layers if layer.name in second)
         return added / (1 - added)
 
     @property

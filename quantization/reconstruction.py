@@ -17,16 +17,7 @@ from torch import Tensor, fx, nn
 from edgesr.errors import ConversionError
 from edgesr.quantization.calibration import Pixels
 from edgesr.quantization.distillation import batch, weighted_error
-from edgesr.quantization.prepared import (
-    Node,
-    Numbers,
-    bias_of,
-    convolutions,
-    is_image,
-    is_on_grid,
-    tensor_of,
-    weight_of,
-)
+from edgesr.quantization.prepared import Node, Numbers, bias_of, convolutions, has_grid, tensor_of, weight_of
 from edgesr.quantization.rounding import LEVELS, Rounded
 from edgesr.quantization.settings import Fit
 from edgesr.quantization.unfinished import Unfinished
@@ -105,7 +96,7 @@ class Trainable(fx.Interpreter):
             if isinstance(bias, fx.Node) and exact_bias is not None:
                 self.biases[bias] = nn.Parameter(exact_bias.detach().clone())
         for node in graph.graph.nodes:
-            if node.target is QUANTIZE and not (is_image(node.args[0]) or is_on_grid(node.args[0])):
+            if node.target is QUANTIZE and not has_grid(node.args[0]):
                 self.log_steps[node] = nn.Parameter(torch.tensor(math.log(node.args[1])))
                 self.zero_points[node] = nn.Parameter(torch.tensor(float(node.args[2])))
 

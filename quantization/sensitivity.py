@@ -85,18 +85,26 @@ def measure(graph: fx.GraphModule, nodes: Iterable[Node], crops: Sequence[Tensor
 
 def hold(flows: Mapping[Node, Flow], graph: fx.GraphModule, crops: Iterable[Tensor], most: float | None = None) -> None:
     """Let the ranges of `flows` hold what `crops` show, in place; at most `most` times what they held before."""
-    found = {node: (flow.low, flow.high) for node, flow in flows.items()}
+    for node, (low, high) in reached(graph, flows, crops).items():
+        flow = flows[node]
+        low, high = torch.minimum(low, flow.low), torch.maximum(high, flow.high)
+        flow.low = low if most is None else torch.maximum(low, most * flow.low)
+        flow.high = high if most is None else torch.minimum(high, most * flow.high)
+
+
+def reached(graph: fx.GraphModule, nodes: Iterable[Node], crops: Iterable[Tensor]) -> dict[Node, tuple[Tensor, Tensor]]:
+    """How far each of `nodes` reaches over `crops`: low <= 0 <= high, per channel, each float (C,)."""
+    wanted = frozenset(nodes)
+    found: dict[Node, tuple[Tensor, Tensor]] = {}
     for crop in crops:
-        recorder = _Recorder(graph, frozenset(flows))
+        recorder = _Recorder(graph, wanted)
         with torch.no_grad():
             recorder.run(crop)
         for node, value in recorder.values.items():
-            low, high = found[node]
-            found[node] = torch.minimum(low, value.amin((0, 2, 3))), torch.maximum(high, value.amax((0, 2, 3)))
-    for node, (low, high) in found.items():
-        flow = flows[node]
-        flow.low = low if most is None else torch.maximum(low, most * flow.low)
-        flow.high = high if most is None else torch.minimum(high, most * flow.high)
+            low, high = value.amin((0, 2, 3)).clamp(max=0), value.amax((0, 2, 3)).clamp(min=0)
+            lower, higher = found.get(node, (low, high))
+            found[node] = torch.minimum(low, lower), torch.maximum(high, higher)
+    return found
 
 
 def _flow(value: Tensor, gradient: Tensor, crops: int) -> Flow:

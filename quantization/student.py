@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from edgesr.quantization.prepared import Node, convolutions, is_image, is_on_grid, name_of, part_of, source_of
+from edgesr.quantization.prepared import Node, convolutions, has_grid, name_of, part_of, source_of
 from edgesr.quantization.recipe import Grid, Layer, Recipe
 from edgesr.quantization.reproducible import Edge, edges, sources
 from edgesr.quantization.rounding import LEVELS, WEIGHT_LEVELS, Rounded, RoundedWeight
@@ -83,7 +83,7 @@ class Student(fx.Interpreter):
 
     def _plan(self, conv: Node, layer: Layer) -> _Plan:
         source, reads, fixed = source_of(conv), None, None
-        if layer.reads is not None and (is_image(source) or is_on_grid(source)):
+        if layer.reads is not None and has_grid(source):
             fixed = layer.reads
         elif layer.reads is not None:
             reads = self._grid_of(source, layer.reads)

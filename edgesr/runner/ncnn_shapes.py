@@ -27,7 +27,7 @@ ACTIVATION_NUMBERS: Mapping[int, int] = {0: 0, 1: 0, 2: 1, 3: 2, 4: 0}
 """none, ReLU, LeakyReLU (with its slope), clip (with both ends), sigmoid -> how many numbers belong to it."""
 
 ADD_SUB_MUL_DIV_RSUB = (0, 1, 2, 3, 7)
-FLOOR_SQUARE_SQRT_EXP = frozenset({2, 4, 5, 7})
+FLOOR_SQUARE_SQRT_EXP = (2, 4, 5, 7)
 RESIZE_TO_SECOND = {0: "2", 5: "1", 6: "0", 9: '"1w,1h"'}
 """Bilinear, half-pixel centres, to the height and width of the second input."""
 
