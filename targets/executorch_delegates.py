@@ -44,9 +44,21 @@ def partitioner(target: str, precision: Precision) -> Any:
 
 
 def _xnnpack(precision: Precision) -> Any:
+    """Also with GELU between two roundings to 8 bits as an integer operator.
+
+    XNNPACK makes a table of such a function when a program is loaded; ExecuTorch's list takes GELU as float alone.
+    """
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import GeluConfig
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
-    return XnnpackPartitioner()
+    class TabulatedGeluConfig(GeluConfig):  # type: ignore[misc]
+        def supported_precision_types(self) -> list[ConfigPrecisionType]:
+            return [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
+
+    configs = [TabulatedGeluConfig if each is GeluConfig else each for each in ALL_PARTITIONER_CONFIGS]
+    return XnnpackPartitioner(configs=configs)
 
 
 def _vulkan(precision: Precision) -> Any:

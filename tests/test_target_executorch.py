@@ -21,11 +21,11 @@ from small_networks import LARGE, NETWORKS, photo, psnr_db, run, source  # noqa:
 from edgesr.errors import ArtifactError, Unsupported  # noqa: E402
 from edgesr.quantization.toolchain import stage  # noqa: E402
 from edgesr.runner import InputRule  # noqa: E402
-from edgesr.runner.executorch import ExecuTorchRunner, open_contents  # noqa: E402
+from edgesr.runner.executorch import ExecuTorchRunner, Method, load_runtime, open_contents  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
 from edgesr.targets import convert, executorch, find, float16_graph  # noqa: E402
 from edgesr.targets import executorch_rewrites as rewrites  # noqa: E402
-from edgesr.targets.executorch_delegates import measure, without_random_names  # noqa: E402
+from edgesr.targets.executorch_delegates import measure, partitioner, without_random_names  # noqa: E402
 from edgesr.targets.export import to_module, to_program  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
 from edgesr.types import Request, Size  # noqa: E402
@@ -143,6 +143,35 @@ def test_everything_is_delegated_and_computes_the_graph(tmp_path: Path, name: st
     x = photo(5, *SIZE)
     exact = run(source(name).network if precision == "fp32" else source(name).quantized, x)
     assert psnr_db(runner(x), exact) > (90 if precision == "fp32" else 48)
+
+
+class RoundedGelu(torch.nn.Module):
+    """GELU of one of 256 values, rounded to one of 256."""
+
+    def forward(self, x: Any) -> Any:
+        for grid, then in ((READ, torch.nn.functional.gelu), (WRITTEN, lambda y: y)):
+            x = then(rewrites.DEQUANTIZE(rewrites.QUANTIZE(x, *grid), *grid))
+        return x
+
+
+READ, WRITTEN = ((step, zero, -128, 127, torch.int8) for step, zero in ((0.0315, 40), (0.0137, -117)))
+
+
+def test_gelu_between_roundings_is_one_integer_operator() -> None:
+    """No float value inside, and for each of the 256 inputs what torch computes."""
+    x = (READ[0] * (torch.arange(256.0) - 128 - READ[1])).reshape(1, 1, 16, 16)
+    with stage("lower"):
+        from executorch.backends.xnnpack.utils.quant_utils import is_tagged_as_implicit_q_dq
+        from executorch.exir import to_edge_transform_and_lower
+
+        program = torch.export.export(RoundedGelu().eval(), (x,))
+        edge = to_edge_transform_and_lower(program, partitioner=[partitioner("executorch", "int8")])
+    (part,) = [node for node in edge.exported_program().graph_module.graph.nodes if node.op == "get_attr"]
+    inside = getattr(edge.exported_program().graph_module, part.target).original_module.graph_module.graph.nodes
+    (gelu,) = [node for node in inside if "gelu" in str(node.target)]
+    assert all(is_tagged_as_implicit_q_dq(node) for node in (*gelu.all_input_nodes, *gelu.users))
+    made = Method(load_runtime(1), bytes(edge.to_executorch().buffer))(x.numpy())
+    assert np.array_equal(made, run(RoundedGelu(), x.numpy()))
 
 
 def test_an_operator_that_xnnpack_lacks_is_counted_and_still_right(tmp_path: Path) -> None:
