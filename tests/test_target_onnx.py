@@ -1,6 +1,7 @@
 """ONNX Runtime's two files, OpenVINO's layers, and whether INT8 is the same numbers wherever it runs."""
 
 import json
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgesr.quantization import calibration  # noqa: E402
 from edgesr.runner.contract import InputRule  # noqa: E402
 from edgesr.runner.cpu import products_saturate  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
-from edgesr.runner.onnxruntime import EXACT_PRODUCTS, open_contents  # noqa: E402
+from edgesr.runner.onnxruntime import EXACT_PRODUCTS, X86_LEVEL, open_contents, optimization_level  # noqa: E402
 from edgesr.targets import onnx_graph  # noqa: E402
 from edgesr.targets import onnxruntime as target  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
@@ -198,6 +199,35 @@ def test_ort_format_of_another_network_is_refused(source: Source) -> None:
 def test_int8_share_is_a_number_too(source: Source, tmp_path: Path) -> None:
     made = target.convert(source, Request("small", 2, "onnxruntime", "int8"), tmp_path)
     assert made.shares["int8_macs"] == pytest.approx(1.0)
+    assert made.runtime_options[X86_LEVEL] == "all"
+
+
+def test_with_much_in_float_the_artifact_asks_for_no_layout_of_integers(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "integer_share", lambda *_: 0.94)
+    made = target.convert(source, Request("small", 2, "onnxruntime", "int8"), tmp_path)
+    assert made.runtime_options[X86_LEVEL] == "extended"
+    floats = target.convert(source, Request("small", 2, "onnxruntime", "fp32"), tmp_path)
+    assert X86_LEVEL not in floats.runtime_options
+
+
+@pytest.mark.parametrize(
+    ("machine", "precision", "options", "level"),
+    [
+        ("x86_64", "int8", {}, "EXTENDED"),
+        ("x86_64", "int8", {X86_LEVEL: "extended"}, "EXTENDED"),
+        ("x86_64", "int8", {X86_LEVEL: "all"}, "ALL"),
+        ("x86_64", "fp32", {}, "ALL"),
+        ("aarch64", "int8", {X86_LEVEL: "extended"}, "ALL"),
+    ],
+)
+def test_level_of_optimisation_is_what_an_artifact_asks_for_on_x86(
+    monkeypatch: pytest.MonkeyPatch, machine: str, precision: str, options: dict[str, str], level: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    contents = Contents("onnxruntime", precision, 2, InputRule(()), "model.onnx", "image", "upscaled", options, {})
+    assert optimization_level(runtime, contents) == getattr(runtime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -17,6 +17,10 @@ SEVERITY_ERROR = 3
 EXACT_PRODUCTS = "session.x64quantprecision"
 """Unsigned weights instead of signed ones, whose kernels sum in 32 bits (1.31: where a weight is beyond -64..63)."""
 
+X86_LEVEL = "x86_graph_optimization_level"
+"""Which of ONNX Runtime's levels is the faster one for INT8: "all" or "extended". The last level lays tensors out anew
+for integer convolutions; what does not follow, as GELU of floats, is surrounded by transpositions (1.31)."""
+
 PRECISIONS = {
     "fp32": "float32",
     "fp16": "float16 tensors; operators without a float16 CPU kernel compute in float32",
@@ -47,7 +51,7 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
     """Load the ONNX file from its checked bytes, so that nothing outside the artifact can be read along."""
     runtime = require("onnxruntime", "onnxruntime")
     options = runtime.SessionOptions()
-    options.graph_optimization_level = optimization_level(runtime, contents.precision)
+    options.graph_optimization_level = optimization_level(runtime, contents)
     precision = PRECISIONS.get(contents.precision, contents.precision)
     if contents.precision == "int8" and products_saturate():
         options.add_session_config_entry(EXACT_PRODUCTS, "1")
@@ -58,14 +62,12 @@ def open_contents(contents: Contents, threads: int) -> OnnxRuntimeRunner:
     return open_session(runtime, options, contents, threads, facts)
 
 
-def optimization_level(runtime: Any, precision: str) -> Any:
-    """All, but on x86 not the last for INT8, which lays tensors out anew for integer convolutions.
-
-    What does not follow that layout, as GELU, is surrounded by transpositions of floats (1.31): with it BSRN is slower
-    and PlainUSR as fast. DITN and ELAN would be a little faster with it; their INT8 is slower than float either way.
-    """
+def optimization_level(runtime: Any, contents: Contents) -> Any:
+    """All, but on x86 not for INT8 unless the artifact asks for it (X86_LEVEL)."""
     levels = runtime.GraphOptimizationLevel
-    return levels.ORT_ENABLE_EXTENDED if precision == "int8" and is_x86() else levels.ORT_ENABLE_ALL
+    if contents.precision != "int8" or not is_x86() or contents.options.get(X86_LEVEL) == "all":
+        return levels.ORT_ENABLE_ALL
+    return levels.ORT_ENABLE_EXTENDED
 
 
 def open_session(
