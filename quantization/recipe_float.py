@@ -1,5 +1,6 @@
 """Between a recipe and the float graph that it rounds: the same convolutions with its weights, no rounding."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgesr.errors import ArtifactError
-from edgesr.quantization.prepared import Node, bias_of, convolutions, factors, name_of, prepare, tensor_of, weight_of
+from edgesr.quantization.prepared import (
+    Node,
+    bias_of,
+    convolutions,
+    factors,
+    is_on_grid,
+    name_of,
+    prepare,
+    source_of,
+    tensor_of,
+    weight_of,
+)
 from edgesr.quantization.range_split import split_ranges
 from edgesr.quantization.recipe import Facts, Recipe
 from edgesr.quantization.rescaling import rescale
@@ -29,6 +41,7 @@ def structure(facts: Facts, network: nn.Module, example: Tensor, dynamic_shapes:
 def take_numbers(recipe: Recipe, prepared: fx.GraphModule) -> None:
     """Put the weights and factors of `recipe` into a prepared float graph. Raises ArtifactError if they do not fit."""
     _check_fits(recipe, prepared)
+    _check_grids(recipe, prepared)
     with torch.no_grad():
         for conv in convolutions(prepared):
             name = name_of(conv)
@@ -66,6 +79,19 @@ def _check_fits(recipe: Recipe, prepared: fx.GraphModule) -> None:
             f"(first difference: {(*odd, 'the order of layers')[0]}). Make it again with: edgesr quantize "
             f"{recipe.facts.model} -o RECIPE.json"
         )
+
+
+def _check_grids(recipe: Recipe, prepared: fx.GraphModule) -> None:
+    """What is on a grid already must be read on that one: another would round it once more, and only a measured loss
+    would tell."""
+    reads = {layer.name: layer.reads for layer in recipe.facts.layers}
+    for conv in convolutions(prepared):
+        name, source = name_of(conv), source_of(conv)
+        if is_on_grid(source) and (grid := reads[name]) is not None and not math.isclose(grid.step, source.args[1]):
+            raise ArtifactError(
+                f"The recipe reads coarse values of {name} in steps of {grid.step}, and makes them in steps of "
+                f"{source.args[1]}. Make it again with: edgesr quantize {recipe.facts.model} -o RECIPE.json"
+            )
 
 
 def factor_name(factor: Node) -> str:

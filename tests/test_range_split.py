@@ -343,3 +343,15 @@ def test_a_split_outlives_its_file_and_a_senseless_one_is_refused(tmp_path: Path
     broken = Source(source("plainusr").network, name="plainusr", scale=SCALE, min_side_px=7, recipe=other)
     with pytest.raises(ArtifactError, match="does not fit"):
         _ = broken.quantized
+
+
+def test_coarse_values_must_be_read_on_their_own_grid() -> None:
+    """Another would round them once more."""
+    made = recipe("plainusr", split_at("plainusr", 0.05))
+    layers = [
+        replace(layer, reads=Grid(0.0201, 128)) if layer.name == "block1.body.2" else layer
+        for layer in made.facts.layers
+    ]
+    other = Recipe(replace(made.facts, layers=tuple(layers)), made.tensors)
+    with pytest.raises(ArtifactError, match=r"block1\.body\.2 in steps of 0\.0201, and makes them in steps of 0\.02"):
+        apply(other, source("plainusr").network, example_input(), free_sides())
