@@ -246,6 +246,7 @@ def test_an_input_is_never_overwritten(artifacts: Path, photo: Path, capsys: pyt
         (("quantize", "nonet", "-o", "recipe.json"), 2, "no model named 'nonet'"),
         (("quantize", MODEL, "-o", "recipe.json", "--calib", "missing"), 10, "missing is not a folder"),
         (("quantize", MODEL, "-o", "recipe.json", "--max-drop", "0"), 2, "--max-drop"),
+        (("quantize", MODEL, "-o", "recipe.json", "--effort", "0"), 2, "0 is not in the range"),
         (("convert", MODEL, "-t", "openvino", "--int8", "--recipe", "recipe.json"), 8, "Cannot read the recipe"),
         (("convert", MODEL, "-t", "openvino", "--recipe", "recipe.json"), 2, "--recipe: for INT8 only"),
         (("convert", MODEL, "-t", "openvino", "--max-drop", "0.1"), 2, "--max-drop: for INT8 only"),

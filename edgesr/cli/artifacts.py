@@ -19,6 +19,7 @@ from edgesr.cli.options import (
     stdout,
 )
 from edgesr.errors import UsageError
+from edgesr.quantization.settings import EFFORTS
 from edgesr.types import IOS, PRECISIONS, Io, Size
 
 if TYPE_CHECKING:
@@ -163,7 +164,12 @@ def convert(
 @click.option("--calib", type=FOLDER, help="Low-resolution photos (DIV2K's layout is recognised).")
 @MAX_DROP
 @MAX_WORST_DROP
-@click.option("--effort", type=int, metavar="N", help="Begin with effort N; 4 is the greatest. Default: the least.")
+@click.option(
+    "--effort",
+    type=click.IntRange(1, len(EFFORTS)),
+    metavar="N",
+    help=f"Begin with effort N; {len(EFFORTS)} is the greatest. Default: the least.",
+)
 @click.option("--data", type=FOLDER, help="Image sets to measure on: SET/HR, SET/LRx4, or a folder of photos.")
 @click.option("--report", type=FILE, help="A page (.html) on every layer: bits, ranges, error; its rows lie beside it.")
 @click.option(
