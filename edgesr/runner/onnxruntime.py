@@ -19,7 +19,7 @@ EXACT_PRODUCTS = "session.x64quantprecision"
 
 X86_LEVEL = "x86_graph_optimization_level"
 """Which of ONNX Runtime's levels is the faster one for INT8: "all" or "extended". The last level lays tensors out anew
-for integer convolutions; what does not follow, as GELU of floats, is surrounded by transpositions (1.31)."""
+for integer convolutions; those in float keep a layout of their own, with transpositions between the two (1.31)."""
 
 PRECISIONS = {
     "fp32": "float32",
