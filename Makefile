@@ -24,7 +24,7 @@ demo: $(VENV)/.demo  ## convert bsrn-s to two targets, upscale a photo, print a 
 test: $(VENV)/.dev  ## the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) --durations 100 --durations-min 5
 
-bench: $(VENV)/.dev  ## time every graph form in every runtime installed here (10 minutes), write docs/bench.json
+bench: $(VENV)/.dev  ## time every graph form in every runtime installed here (15 minutes), write docs/bench.json
 	$(BIN)/python -m edgesr.bench.forms --out docs/bench.json
 
 check: $(VENV)/.dev  ## format, lint, types, layers
