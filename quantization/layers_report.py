@@ -20,6 +20,7 @@ from edgesr.quantization.equalization import WEIGHT_SHARE, ends, weight_error
 from edgesr.quantization.mixed import saving
 from edgesr.quantization.pixels import to_tensor
 from edgesr.quantization.prepared import Node, convolutions, groups_of, source_of, weight_of
+from edgesr.quantization.range_split import is_half
 from edgesr.quantization.recipe import Grid, Layer, Recipe
 from edgesr.quantization.recipe_float import structure, take_numbers
 from edgesr.quantization.recipe_graph import rounded
@@ -85,7 +86,8 @@ class LayerRow:
     unrounded one: activations rounded up to here. network_snr_db: against the network, each channel of which may be
     rescaled to fit best, since a recipe keeps channels at scales of its own (the scale-invariant ratio of Le Roux et
     al., "SDR - half-baked or well done?", 2019, per channel). Fitted weights may leave the network's features for a
-    better image: then it is low although nothing is wrong. None: no difference (EQUAL).
+    better image: then it is low although nothing is wrong. None: no difference (EQUAL). Convolutions of coarse and of
+    fine values have one number together, of their sum: one coarse step more and as much less of the fine is no error.
     """
 
     name: str
@@ -272,10 +274,10 @@ class _Compared:
     """The three graphs, crop after crop."""
 
     def __init__(self, exact: fx.GraphModule, unrounded_: fx.GraphModule, quantized: fx.GraphModule) -> None:
+        halves = [is_half(conv) for conv in convolutions(exact)]
         self.runs = [
-            _Run(exact, convolutions(exact)),
-            _Run(unrounded_, convolutions(unrounded_)),
-            _Run(quantized, [_flows_on(conv) for conv in convolutions(quantized)]),
+            _Run(graph, [_judged(conv, half) for conv, half in zip(convolutions(graph), halves, strict=True)])
+            for graph in (exact, unrounded_, quantized)
         ]
         self.layers = [_Agreement() for _ in self.runs[0].nodes]
         self.rounding_error = self.network_error = 0.0
@@ -306,6 +308,12 @@ class _Run(fx.Interpreter):
     def image_of(self, crop: Tensor) -> Tensor:
         found: Tensor = self.run(crop)
         return found
+
+
+def _judged(conv: Node, half: bool) -> Node:
+    """What is read of `conv`; of coarse and fine values' convolutions the sum."""
+    value = _flows_on(conv)
+    return next(iter(value.users)) if half else value
 
 
 def _flows_on(conv: Node) -> Node:

@@ -33,6 +33,7 @@ from edgesr.quantization.prepared import (
     exported,
     is_dense,
     is_image,
+    is_on_grid,
     name_of,
     part_of,
     source_of,
@@ -275,6 +276,12 @@ def _coarse_and_fine(graph: fx.GraphModule, conv: Node, step: float) -> tuple[No
         whole = graph.graph.call_function(FLOOR, (graph.graph.call_function(MULTIPLY, (source, 1 / step)),))
         coarse = graph.graph.call_function(MULTIPLY, (whole, step))
         return coarse, graph.graph.call_function(SUBTRACT, (source, coarse))
+
+
+def is_half(conv: Node) -> bool:
+    """Whether a convolution of a prepared graph reads coarse or fine values: another one has the other half."""
+    source = source_of(conv)
+    return is_on_grid(source) or (source.target is SUBTRACT and is_on_grid(source.args[1]))
 
 
 def _split_read(graph: fx.GraphModule, conv: Node, bound: float) -> None:

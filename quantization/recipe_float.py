@@ -24,6 +24,9 @@ from edgesr.quantization.range_split import split_ranges
 from edgesr.quantization.recipe import Facts, Recipe
 from edgesr.quantization.rescaling import rescale
 
+SINGLE = 1e-6
+"""Steps pass through float32."""
+
 
 def unrounded(recipe: Recipe, network: nn.Module, example: Tensor, dynamic_shapes: Any) -> fx.GraphModule:
     """The prepared float graph of `network` with the weights of `recipe`, as `apply` rounds it."""
@@ -87,7 +90,9 @@ def _check_grids(recipe: Recipe, prepared: fx.GraphModule) -> None:
     reads = {layer.name: layer.reads for layer in recipe.facts.layers}
     for conv in convolutions(prepared):
         name, source = name_of(conv), source_of(conv)
-        if is_on_grid(source) and (grid := reads[name]) is not None and not math.isclose(grid.step, source.args[1]):
+        if not is_on_grid(source) or (grid := reads[name]) is None:
+            continue
+        if not math.isclose(grid.step, source.args[1], rel_tol=SINGLE):
             raise ArtifactError(
                 f"The recipe reads coarse values of {name} in steps of {grid.step}, and makes them in steps of "
                 f"{source.args[1]}. Make it again with: edgesr quantize {recipe.facts.model} -o RECIPE.json"

@@ -30,6 +30,7 @@ from edgesr.errors import ArtifactError  # noqa: E402
 from edgesr.quantization import range_split  # noqa: E402
 from edgesr.quantization import recipe as recipes  # noqa: E402
 from edgesr.quantization.graph import with_ranges  # noqa: E402
+from edgesr.quantization.layers_report import explain  # noqa: E402
 from edgesr.quantization.mixed import work_shares  # noqa: E402
 from edgesr.quantization.prepared import (  # noqa: E402
     CONVOLUTION,
@@ -355,3 +356,18 @@ def test_coarse_values_must_be_read_on_their_own_grid() -> None:
     other = Recipe(replace(made.facts, layers=tuple(layers)), made.tensors)
     with pytest.raises(ArtifactError, match=r"block1\.body\.2 in steps of 0\.0201, and makes them in steps of 0\.02"):
         apply(other, source("plainusr").network, example_input(), free_sides())
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_the_report_of_layers_judges_coarse_and_fine_values_together(name: str) -> None:
+    """What one of them has more the other has less, which is no error."""
+    made = recipe(name, Splits(fine=FINE[name]))
+    calibrated = source(name).calibration
+    assert calibrated is not None
+    explained = explain(made, source(name).network, calibrated, example_input(), free_sides(), lambda *_: None)
+    rows = {row.name: row for row in explained.rows}
+    for coarse in FINE[name]:
+        fine = rows[part_of(coarse, 2)]
+        assert fine.snr_db == rows[coarse].snr_db
+        assert fine.snr_db is not None
+        assert fine.snr_db > 25
