@@ -27,6 +27,9 @@ SHOWN_SHARE = 99.0
 """Per cent of the samples that a histogram is as wide as; a single pause would make the rest one bar."""
 MOST_STEPS = 300
 LONGEST_LABEL = 40
+POINT_PX = 7
+PLACES_PT = (9, -9, 19, -19, 29, -29)
+"""Where the number of a point may stand, above it or below; the first that is free."""
 LONG_S = 120.0
 """Runs of this length show how a device keeps its speed, also when that was not asked for."""
 
@@ -56,7 +59,6 @@ def pareto_plot(plot: Plot, numbers: Mapping[int, int]) -> str:
             ordered = sorted(points, key=lambda point: point.cost)
             values = [point.cost for point in ordered], [point.psnr_y_db for point in ordered]
             axis.plot(*values, linewidth=1, markersize=5, label=_label(model), **look)
-        _name_points(axis, plot.points, numbers)
         axis.set_xscale("log" if _wide(plot.points) else "linear")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("{x:g}" if _wide(plot.points) else "")
@@ -66,6 +68,7 @@ def pareto_plot(plot: Plot, numbers: Mapping[int, int]) -> str:
         axis.tick_params(which="both", length=3)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         svg.plain(axis, "both")
+        _name_points(axis, plot.points, numbers)
         best = ", ".join(f"{point.summary.subject.name}" for point in plot.frontier)
         return svg.element(figure, COLOURS, f"PSNR-Y against {plot.unit}; nothing beats: {best}. Numbers: the table")
 
@@ -171,13 +174,29 @@ def _label(name: str) -> str:
 
 
 def _name_points(axis: Any, points: Sequence[Point], numbers: Mapping[int, int]) -> None:
-    """Above and below in turn, from left to right, so that neighbours stay apart; flagged ones with an asterisk."""
-    for index, point in enumerate(sorted(points, key=lambda point: point.cost)):
-        above = index % 2 == 0
-        place = {"xytext": (0, 6 if above else -6), "ha": "center", "va": "bottom" if above else "top"}
-        at = (point.cost, point.psnr_y_db)
+    """Above or below, near or further off, where a number hides nothing else; flagged ones with an asterisk."""
+    from matplotlib.transforms import Bbox
+
+    axis.figure.draw_without_rendering()  # from here on places are known
+    around = POINT_PX / 2
+    centres = axis.transData.transform([(point.cost, point.psnr_y_db) for point in points])
+    taken = [Bbox.from_extents(x - around, y - around, x + around, y + around) for x, y in centres]
+    for point in sorted(points, key=lambda point: point.cost):
         name = f"{numbers[id(point.summary)]}{'*' if point.summary.flags else ''}"
-        axis.annotate(name, at, textcoords="offset points", fontsize=7, **place)
+        at = (point.cost, point.psnr_y_db)
+        text = axis.annotate(name, at, (0, 0), textcoords="offset points", fontsize=7, ha="center", va="center")
+        found = next((place for place in PLACES_PT if not _hides(text, place, taken)), PLACES_PT[0])
+        taken.append(_placed(text, found))
+
+
+def _hides(text: Any, place: float, taken: Sequence[Any]) -> bool:
+    return bool(_placed(text, place).count_overlaps(taken))
+
+
+def _placed(text: Any, place: float) -> Any:
+    """Where `text` lies on the figure when it is moved to `place`, in points above its point."""
+    text.xyann = (0, place)
+    return text.get_window_extent()
 
 
 def _wide(points: Sequence[Point]) -> bool:
