@@ -166,11 +166,12 @@ def test_gelu_between_roundings_is_one_integer_operator() -> None:
 
         program = torch.export.export(RoundedGelu().eval(), (x,))
         edge = to_edge_transform_and_lower(program, partitioner=[partitioner("executorch", "int8")])
+        content = bytes(edge.to_executorch().buffer)
     (part,) = [node for node in edge.exported_program().graph_module.graph.nodes if node.op == "get_attr"]
     inside = getattr(edge.exported_program().graph_module, part.target).original_module.graph_module.graph.nodes
     (gelu,) = [node for node in inside if "gelu" in str(node.target)]
     assert all(is_tagged_as_implicit_q_dq(node) for node in (*gelu.all_input_nodes, *gelu.users))
-    made = Method(load_runtime(1), bytes(edge.to_executorch().buffer))(x.numpy())
+    made = Method(load_runtime(1), content)(x.numpy())
     assert np.array_equal(made, run(RoundedGelu(), x.numpy()))
 
 
