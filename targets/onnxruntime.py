@@ -92,16 +92,19 @@ def convert(source: Source, request: Request, folder: Path) -> Conversion:
         files=(MAIN, ORT_FORMAT),
         inputs=inputs,
         outputs=outputs,
-        runtime_options={"min_side_px": str(source.min_side_px), **_x86_level(share)},
+        runtime_options={
+            "min_side_px": str(source.min_side_px),
+            **({} if share is None else {X86_LEVEL: "all" if _is_laid_out(share) else "extended"}),
+        },
         toolchain=versions((*PACKAGES, "torchao") if request.precision == "int8" else PACKAGES),
         notes=(*_notes(request, share), SAVED),
         shares={} if share is None else {"int8_macs": share},
     )
 
 
-def _x86_level(integer: float | None) -> dict[str, str]:
-    """`integer`: part of the work that is; None says nothing."""
-    return {} if integer is None else {X86_LEVEL: "all" if integer >= LAID_OUT_FROM else "extended"}
+def _is_laid_out(integer: float) -> bool:
+    """Whether a layout for integer convolutions pays; `integer`: part of the work that is theirs."""
+    return integer >= LAID_OUT_FROM
 
 
 def _sample_size(source: Source, request: Request) -> Size:
@@ -117,7 +120,7 @@ def _notes(request: Request, share: float | None) -> tuple[str, ...]:
         f"ONNX Runtime runs {share:.0%} of the convolution work (multiply-accumulates) in integer kernels and the rest "
         "in float32 from int8 weights, measured on its own optimised graph on this CPU.",
         *([EXACT] if products_saturate() else []),
-        *([NOT_LAID_OUT] if _x86_level(share)[X86_LEVEL] == "extended" else []),
+        *([] if _is_laid_out(share) else [NOT_LAID_OUT]),
     )
 
 

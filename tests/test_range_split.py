@@ -367,7 +367,7 @@ def test_the_report_of_layers_judges_coarse_and_fine_values_together(name: str) 
     explained = explain(made, source(name).network, calibrated, example_input(), free_sides(), lambda *_: None)
     rows = {row.name: row for row in explained.rows}
     for coarse in FINE[name]:
-        fine = rows[part_of(coarse, 2)]
+        fine = rows[part_of(coarse, range_split.FINE)]
         assert fine.snr_db == rows[coarse].snr_db
         assert fine.snr_db is not None
         assert fine.snr_db > 25
