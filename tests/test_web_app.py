@@ -338,7 +338,7 @@ def test_notices_open_over_the_page_and_other_pages_of_the_host_stay_its_own(
     take(page, photos / "cat.png")
     page.click("#about summary")
     page.click("#show-notices")
-    page.wait_for_function("document.getElementById('notices-text').textContent.includes('MIT License')")
+    page.wait_for_selector("#notices-text:has-text('MIT License')")
     assert page.inner_text("#notices-text").split() == (www / "NOTICE.txt").read_text("utf-8-sig").split()
     page.click("#notices button")
     page.wait_for_selector("#notices", state="hidden")
