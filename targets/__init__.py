@@ -24,7 +24,8 @@ class TargetInfo:
     `runtime`: the package that runs the result in Python; None where only a device has it. `free_sizes`: whether height
     and width may be free; where not, DEFAULT_SIZES stands for no size. `ios`: what the artifact may take and give.
     `withheld`: why a precision that one would expect is missing. `coarse_rest`: whether fp16, and INT8 for what is not
-    integer, compute in bfloat16, for speed.
+    integer, compute in bfloat16, for speed. `float_outputs`: whether its integer convolutions write floats, so that
+    only what they read is rounded (edgesr.quantization.float_outputs).
     """
 
     name: str
@@ -38,6 +39,7 @@ class TargetInfo:
     ios: tuple[Io, ...] = ("float32",)
     withheld: Mapping[Precision, str] = field(default_factory=dict)
     coarse_rest: bool = False
+    float_outputs: bool = False
 
     def sizes(self, asked: tuple[Size, ...]) -> tuple[Size, ...]:
         """The sizes of a request: those asked for, else free ones, else the default of targets that have none."""
@@ -84,6 +86,7 @@ _ROWS = (
         precisions=BASIC,
         summary="OpenVINO IR (.xml, .bin): x86 and Arm CPUs",
         coarse_rest=True,
+        float_outputs=True,
     ),
     TargetInfo(
         name="ncnn",
@@ -93,6 +96,7 @@ _ROWS = (
         runtime="ncnn",
         precisions=BASIC,
         summary="ncnn (.param, .bin): Raspberry Pi, Android and other Arm CPUs",
+        float_outputs=True,
     ),
     TargetInfo(
         name="coreml",
@@ -104,6 +108,7 @@ _ROWS = (
         summary="Core ML (.mlpackage): iPhone, iPad and Mac from iOS 17 and macOS 14 on",
         free_sizes=False,
         ios=("float32", "image"),
+        float_outputs=True,
     ),
     TargetInfo(
         name="executorch",
@@ -128,6 +133,7 @@ _ROWS = (
         precisions=BASIC,
         summary="ExecuTorch (.pte) with CoreML: iOS 17 and macOS 14 on; runs on devices only",
         free_sizes=False,
+        float_outputs=True,
     ),
     TargetInfo(
         name="executorch-vulkan",
@@ -159,6 +165,7 @@ _ROWS = (
         runtime="onnxruntime",
         precisions=BASIC,
         summary="ONNX that TensorRT takes, with a build script: NVIDIA Jetson; checked here on ONNX Runtime",
+        float_outputs=True,
     ),
 )
 

@@ -72,7 +72,7 @@ def convert(source: Source, request: Request, folder: Path) -> Conversion:
 
 def _graph(source: Source, request: Request) -> nn.Module:
     if request.precision == "int8":
-        graph: nn.Module = source.quantized_signed
+        graph = source.signed_for(request.target)
     else:
         graph = module = to_module(to_program(source.network, request.sizes[0] if len(request.sizes) == 1 else None))
         if request.precision in FLOAT16:

@@ -91,7 +91,7 @@ def _lower(source: Source, request: Request, size: Size) -> Lowered:
 
 def _program(source: Source, request: Request, size: Size) -> ExportedProgram:
     """What is handed to the delegate, in the form that it takes whole and computes without overflow."""
-    program = to_program(source.quantized_signed if request.precision == "int8" else source.network, size)
+    program = to_program(source.signed_for(request.target) if request.precision == "int8" else source.network, size)
     with stage("rewrite"):
         if request.target == "executorch":
             return rewrite(program)

@@ -62,7 +62,7 @@ def convert(source: Source, request: Request, folder: Path) -> Conversion:
     if request.precision == "fp16":
         weights, notes = _halved(weights), (HALF, ANY_SIZE)
     if request.precision == "int8":
-        layers, weights = to_int8(layers, weights, source.quantized)
+        layers, weights = to_int8(layers, weights, source.quantized_for(request.target))
         shares["int8_macs"] = integer_share(layers)
         notes = (*_int8_notes(shares["int8_macs"]), ANY_SIZE)
     (folder / MAIN).write_bytes(write_param(layers))

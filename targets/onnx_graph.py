@@ -178,6 +178,18 @@ def convolution_macs(content: bytes, scale: int) -> dict[str, int]:
     }
 
 
+def convolutions_by_factor(content: bytes) -> dict[str, str]:
+    """Name of a multiplication by a constant -> name of the convolution whose output it takes."""
+    graph = load(content).graph
+    made, constants = producers(graph), {tensor.name for tensor in graph.initializer}
+    found = {}
+    for node in graph.node:
+        values = [name for name in node.input if name not in constants] if node.op_type == "Mul" else []
+        if len(values) == 1 and values[0] in made and made[values[0]].op_type == "Conv":
+            found[node.name] = made[values[0]].name
+    return found
+
+
 def _shapes(values: tuple[ValueInfoProto, ...]) -> dict[str, tuple[int, ...]]:
     return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
 

@@ -74,7 +74,7 @@ REWRITES: tuple[Rewrite, ...] = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.onnx` and `model.ort` for `request` into `folder`."""
-    content, share = source.onnx(request.precision), None
+    content, share = source.onnx(request), None
     if request.precision == "int8":
         content = onnx_graph.round_parts_before_concat(content)
         share = integer_share(content, source.scale)

@@ -53,7 +53,7 @@ class Layer:
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.xml`, `model.bin` and `layers.json` for `request` into `folder`."""
-    content = source.onnx(request.precision)
+    content = source.onnx(request)
     openvino = load_openvino()
     wanted = "f32" if source.exact_rest else HINTS[request.precision]
     hint = usable_hint(openvino.Core(), wanted)
@@ -124,7 +124,7 @@ def execution_layers(content: bytes, scale: int, hint: str) -> list[Layer]:
     """What OpenVINO's CPU plugin makes of an ONNX file, in the order of execution; free sides become 64x64."""
     openvino = load_openvino()
     height, width = onnx_graph.COUNTING_SIZE
-    macs = onnx_graph.convolution_macs(content, scale)
+    macs, known_as = onnx_graph.convolution_macs(content, scale), onnx_graph.convolutions_by_factor(content)
     with stage("openvino"):
         core = openvino.Core()
         model = core.read_model(content)
@@ -134,11 +134,13 @@ def execution_layers(content: bytes, scale: int, hint: str) -> list[Layer]:
         nodes = core.compile_model(model, "CPU", config).get_runtime_model().get_ordered_ops()
         infos = [{key: getattr(value, "value", value) for key, value in node.get_rt_info().items()} for node in nodes]
         infos.sort(key=lambda info: int(info["execOrder"]))
-    return [_layer(info, macs) for info in infos if info["layerType"] not in NOT_COMPUTED]
+    return [_layer(info, macs, known_as) for info in infos if info["layerType"] not in NOT_COMPUTED]
 
 
-def _layer(info: dict[str, Any], macs: dict[str, int]) -> Layer:
+def _layer(info: dict[str, Any], macs: dict[str, int], known_as: dict[str, str]) -> Layer:
+    """A convolution whose output has a factor per channel takes that in, and its name."""
     originals = str(info["originalLayersNames"]).split(",")
     names = tuple(name for name in originals if name and not MADE_UP.match(name))
-    done = sum(macs[name] for name in names if name in macs) if info["layerType"] == "Convolution" else 0
+    convs = {known_as.get(name, name) for name in names} & macs.keys() if info["layerType"] == "Convolution" else set()
+    done = sum(macs[name] for name in convs)
     return Layer(names, str(info["layerType"]), str(info["runtimePrecision"]), round(done / sum(macs.values()), 9))

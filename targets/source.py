@@ -15,7 +15,8 @@ from edgesr.models.registry import check_size
 from edgesr.quantization.calibration import Calibration
 from edgesr.quantization.scheme import Scheme
 from edgesr.quantization.toolchain import stage
-from edgesr.types import Precision, Request, Size
+from edgesr.targets import find
+from edgesr.types import Request, Size
 
 if TYPE_CHECKING:
     from edgesr.quantization.graph import Report
@@ -161,9 +162,11 @@ class Source:
 
         return self._stored("float.onnx", lambda: to_onnx(self.network, self.size))
 
-    def onnx(self, precision: Precision) -> bytes:
-        """QDQ ONNX for INT8, else float32."""
-        return self.quantized_onnx if precision == "int8" else self.float_onnx
+    def onnx(self, request: Request) -> bytes:
+        """QDQ ONNX for INT8, with the roundings that the target's kernels need, else float32."""
+        if request.precision != "int8":
+            return self.float_onnx
+        return self.float_outputs_onnx if find(request.target).float_outputs else self.quantized_onnx
 
     @functools.cached_property
     def quantized(self) -> nn.Module:
@@ -188,34 +191,51 @@ class Source:
 
     @functools.cached_property
     def unrounded(self) -> nn.Module:
-        """The float network with the structure and the weights of `quantized`: the same convolutions in one order."""
+        """The float network with the structure and weights of `float_outputs`: the same convolutions in one order."""
         with stage("prepare"):
+            from edgesr.quantization.float_outputs import with_float_outputs
             from edgesr.quantization.prepared import for_integers
             from edgesr.quantization.recipe_float import unrounded
 
         if self.recipe is None:
             return for_integers(self.network)
-        return unrounded(self.recipe, self.network, *self._example)
+        return with_float_outputs(unrounded(self.recipe, self.network, *self._example))
+
+    @functools.cached_property
+    def float_outputs(self) -> nn.Module:
+        """`quantized` with the roundings that remain where integer convolutions write floats."""
+        with stage("quantize"):
+            from edgesr.quantization.float_outputs import with_float_outputs
+        return with_float_outputs(self.quantized)
+
+    def quantized_for(self, target: str) -> nn.Module:
+        """The quantized graph with the roundings that are in an INT8 artifact of `target`."""
+        return self.float_outputs if find(target).float_outputs else self.quantized
 
     @functools.cached_property
     def quantized_onnx(self) -> bytes:
         """QDQ ONNX of `quantized`, free height and width unless there is a `size`, weights stored as int8."""
+        return self._to_onnx("quantized.onnx", lambda: self.quantized)
+
+    @functools.cached_property
+    def float_outputs_onnx(self) -> bytes:
+        """The same of `float_outputs`."""
+        return self._to_onnx("float_outputs.onnx", lambda: self.float_outputs)
+
+    def _to_onnx(self, name: str, graph: Callable[[], nn.Module]) -> bytes:
         from edgesr.targets import onnx_graph
         from edgesr.targets.export import to_onnx
 
-        content = self._stored(
-            "quantized.onnx", lambda: onnx_graph.with_own_zero_points(to_onnx(self.quantized, self.size))
-        )
+        content = self._stored(name, lambda: onnx_graph.with_own_zero_points(to_onnx(graph(), self.size)))
         onnx_graph.check_weights_are_int8(onnx_graph.load(content))
         return content
 
-    @functools.cached_property
-    def quantized_signed(self) -> nn.Module:
-        """`quantized` with int8 activations instead of uint8: the same values, every zero point 128 lower."""
+    def signed_for(self, target: str) -> nn.Module:
+        """`quantized_for` with int8 activations instead of uint8: the same values, every zero point 128 lower."""
         from edgesr.quantization.signed import to_signed
 
         with stage("quantize"):
-            return to_signed(self.quantized)
+            return to_signed(self.quantized_for(target))
 
     def _stored(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The content of `store/name`, made now if nobody made it before."""

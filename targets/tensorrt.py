@@ -64,7 +64,7 @@ MOVED = (
 
 def convert(source: Source, request: Request, folder: Path) -> Conversion:
     """Write `model.onnx` and `build_engine.sh` for `request` into `folder`."""
-    content = with_size(source.onnx(request.precision), request.sizes, source.scale)
+    content = with_size(source.onnx(request), request.sizes, source.scale)
     with stage("tensorrt"):
         model = onnx_graph.load(content)
         if request.precision == "int8":

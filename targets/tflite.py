@@ -53,7 +53,7 @@ def lower(source: Source, request: Request, size: Size) -> tuple[bytes, Lowering
     """The file for inputs of exactly `size`, and what is known of it."""
     network = source.network
     if request.precision == "int8":
-        network = source.quantized_signed
+        network = source.signed_for(request.target)
     program = to_program(network, size)
     with stage("lower"):
         graph = Lowering(program, RULES, request.io, "float16" if request.precision == "fp16" else "float32")

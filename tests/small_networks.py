@@ -81,7 +81,7 @@ def check_target(network: Source, name: str, target: str, folder: Path, x: Array
     if find(target).runtime is None:
         assert convert(network, request, folder).shares["int8_macs"] > 0.8
         return
-    found_db = psnr_db(make_from(network, folder, request)(x), run(network.quantized, x))
+    found_db = psnr_db(make_from(network, folder, request)(x), run(network.quantized_for(target), x))
     assert found_db > LEAST_AGREEMENT_DB.get(target, 40), f"{found_db:.1f} dB"
 
 

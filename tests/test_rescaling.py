@@ -15,6 +15,7 @@ from small_networks import (  # noqa: E402
     crops,
     photo,
     psnr_db,
+    require_runtime,
     run,
     source,
 )
@@ -47,9 +48,11 @@ from edgesr.quantization.rescaling import (  # noqa: E402
     without_float,
     worth_rescaling,
 )
-from edgesr.targets import TARGETS  # noqa: E402
+from edgesr.targets import TARGETS, onnx_graph  # noqa: E402
+from edgesr.targets import openvino as openvino_target  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
+from edgesr.types import Request  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -210,3 +213,13 @@ def test_a_recipe_with_factors_elsewhere_is_refused() -> None:
 def test_every_target_computes_factors(target: str, tmp_path: Path) -> None:
     made = Source(source(NAME).network, name=NAME, scale=SCALE, min_side_px=MIN_SIDE_PX[NAME], recipe=recipe())
     check_target(made, NAME, target, tmp_path, X)
+
+
+def test_openvino_counts_the_work_of_convolutions_that_take_a_factor_in() -> None:
+    """They go by the name of the factor in its execution graph."""
+    require_runtime("openvino")
+    made = Source(source(NAME).network, name=NAME, scale=SCALE, min_side_px=MIN_SIDE_PX[NAME], recipe=recipe())
+    content = made.onnx(Request(NAME, SCALE, "openvino", "int8"))
+    assert onnx_graph.convolutions_by_factor(content)
+    layers = openvino_target.execution_layers(content, SCALE, "f32")
+    assert sum(layer.macs_share for layer in layers) == pytest.approx(1, abs=1e-6)

@@ -149,7 +149,7 @@ def test_int8_holds_exactly_the_scales_of_the_quantized_graph(tmp_path: Path) ->
     runner = make(tmp_path, network, "int8", ((40, 48),))
     x = photo(6, 40, 48)
     with torch.no_grad():
-        quantized = network.quantized(torch.from_numpy(x)).numpy()
+        quantized = network.float_outputs(torch.from_numpy(x)).numpy()
     assert psnr_db(runner(x), quantized) > 48
     program: Interpreter = coreml._open(tmp_path / coreml.MAIN)
     found = set()
@@ -159,7 +159,7 @@ def test_int8_holds_exactly_the_scales_of_the_quantized_graph(tmp_path: Path) ->
             found.add(float(program.constants[scale] if isinstance(scale, str) else scale))
     wanted = {
         float(np.float32(node.args[1]))
-        for node in network.quantized.graph.nodes  # type: ignore[union-attr]
+        for node in network.float_outputs.graph.nodes  # type: ignore[union-attr]
         if "quantize_per_tensor" in str(node.target)
     }
     assert found == wanted

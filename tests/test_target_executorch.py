@@ -60,10 +60,10 @@ def operators(program: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("form", ["network", "quantized_signed"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("rewrite", [row.name for row in rewrites.REWRITES])
-def test_each_rewrite_changes_no_bit(name: str, form: str, rewrite: str) -> None:
-    network = getattr(source(name), form)
+def test_each_rewrite_changes_no_bit(name: str, precision: str, rewrite: str) -> None:
+    network = source(name).network if precision == "fp32" else source(name).signed_for("executorch")
     program = to_program(network, SIZE)
     for row in rewrites.REWRITES:
         getattr(rewrites, row.name)(program)
@@ -75,7 +75,7 @@ def test_each_rewrite_changes_no_bit(name: str, form: str, rewrite: str) -> None
 
 
 def test_rewrites_leave_what_they_promise() -> None:
-    program = rewrites.rewrite(to_program(source("plainusr").quantized_signed, SIZE))
+    program = rewrites.rewrite(to_program(source("plainusr").signed_for("executorch"), SIZE))
     names = operators(program)
     assert "aten.split_with_sizes.default" not in names
     assert names.count("aten.slice.Tensor") == 5
@@ -108,7 +108,7 @@ def test_many_tensors_are_joined_in_steps_that_xnnpack_takes(tmp_path: Path, pre
     torch.manual_seed(3)
     crops = source("plainusr").calibration
     network = Source(Joined().eval(), name="joined", scale=2, min_side_px=1, calibration=crops)
-    form = network.network if precision == "fp32" else network.quantized_signed
+    form = network.network if precision == "fp32" else network.signed_for("executorch")
     program = rewrites.rewrite(to_program(form, SIZE))
     joins = [node for node in program.graph.nodes if node.target is rewrites.ATEN.cat.default]
     assert [len(node.args[0]) for node in joins] == [5, 3]

@@ -129,12 +129,12 @@ def test_int8_in_openvino_agrees_with_onnxruntime(source: Source) -> None:
     from edgesr.runner.openvino import HINT, INTEGER_KERNELS, load_openvino
 
     openvino = load_openvino()
-    model = openvino.Core().read_model(source.quantized_onnx)
+    model = openvino.Core().read_model(source.float_outputs_onnx)
     compiled = openvino.Core().compile_model(
         model, "CPU", {HINT: "f32"} | ({INTEGER_KERNELS: False} if products_saturate() else {})
     )
     for seed in (11, 12, 13):
-        first, second = run(source.quantized_onnx, tensor(seed)), compiled([tensor(seed)])[0]
+        first, second = run(source.float_outputs_onnx, tensor(seed)), compiled([tensor(seed)])[0]
         assert psnr_db(first, second) >= AGREEMENT_DB, histogram(first, second)
 
 

@@ -73,11 +73,11 @@ def test_opset_17_computes_what_opset_20_does(slim: bool) -> None:
 
 
 def test_exact_int8_rewrites_change_no_8_bit_photo(source: Source) -> None:
-    model = onnx_graph.load(source.quantized_onnx)
+    model = onnx_graph.load(source.float_outputs_onnx)
     tensorrt.unround_image(model.graph)
     tensorrt.store_weights_as_floats(model.graph)
     x = image(2, 40)
-    difference = np.abs(run(onnx_graph.save(model), x) - run(source.quantized_onnx, x))
+    difference = np.abs(run(onnx_graph.save(model), x) - run(source.float_outputs_onnx, x))
     # The first layer's float sums end a rounding on its other side now and then; later layers spread it.
     assert np.mean(difference**2) < 1e-5, np.percentile(difference, (50, 99, 100))
 
@@ -103,8 +103,8 @@ def test_int8_file_is_what_tensorrt_takes(source: Source, tmp_path: Path) -> Non
 
 
 def test_symmetric_scale_covers_the_affine_range(source: Source) -> None:
-    before = onnx_graph.load(source.quantized_onnx)
-    after = onnx_graph.load(source.quantized_onnx)
+    before = onnx_graph.load(source.float_outputs_onnx)
+    after = onnx_graph.load(source.float_outputs_onnx)
     tensorrt.make_symmetric(after.graph)
     old, new = onnx_graph.initializers(before.graph), onnx_graph.initializers(after.graph)
     seen = 0

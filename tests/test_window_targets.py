@@ -122,7 +122,7 @@ ties (44.8 or 46.0, by the number of threads of the fit); 45 elsewhere."""
 def test_int8_computes_what_the_quantized_graph_computes(name: str, target: str, tmp_path: Path) -> None:
     require_runtime(target)
     given, x = quantized(name), photo(7, *SIZE)
-    graph = run(given.at(SIZE).quantized, x)
+    graph = run(given.at(SIZE).quantized_for(target), x)
     assert psnr_db(graph, run(given.network, x)) > 35
     found = make_from(given, tmp_path, request(name, target, "int8"))(x)
     assert psnr_db(found, graph) > INT8_AGREEMENT_DB.get(target, 45)
