@@ -157,7 +157,8 @@ def with_bounds_on_grids(facts: Facts) -> Facts:
     """What is inside of a split output ends at a level of both of its grids; that of the whole range moves a little.
 
     OpenVINO clamps the levels of such a grid instead of its values, and for integers its Clamp rounds the bounds toward
-    zero. Where the two clamps end apart, everything beyond them is off by the difference.
+    zero. Where the two clamps end apart, everything beyond them is off by the difference. Its own artifacts have no
+    such grid (edgesr.quantization.float_outputs), but ONNX Runtime hands those of ours to it where it is its provider.
     """
     layers, bounds = {layer.name: layer for layer in facts.layers}, dict(facts.write_splits)
     for name, bound in bounds.items():

@@ -19,7 +19,8 @@ class Scheme:
 
     placement: "inputs" rounds what a convolution reads, after the activation function before it. "inputs+outputs" also
     rounds what it writes, before the activation: about 0.14 to 0.21 dB worse on Set5 (official x4 weights), but the
-    only one with integer kernels in ONNX Runtime, XNNPACK and LiteRT. The same on every target, so that they agree.
+    only one with integer kernels in ONNX Runtime, XNNPACK and LiteRT. Ranges are the same on every target; those whose
+    kernels write floats leave the roundings of outputs out (edgesr.quantization.float_outputs).
 
     patch_weight: how much a synthetic extreme counts in the search, against a crop of a photo (1); 0 leaves them out.
     More of it clips saturated areas less and rounds ordinary photos more.
