@@ -94,7 +94,7 @@ def _notes(request: Request, model: ModelProto, scale: int, kept: list[str]) -> 
         macs = onnx_graph.convolution_macs(onnx_graph.save(model), scale)
         asked = {node.name for node in onnx_graph.quantized_convolutions(model.graph)}
         share = onnx_graph.integer_share(macs, asked)
-        notes = [f"{share:.0%} of the convolution work (multiply-accumulates) has int8 Q/DQ around it.", MOVED, NOT_RUN]
+        notes = [f"{share:.0%} of the convolution work (multiply-accumulates) reads int8 through Q/DQ.", MOVED, NOT_RUN]
     if request.precision != "fp32":
         notes.append(f"The script allows float16; {len(kept)} layers whose values would overflow it stay float32.")
     return tuple(notes)
