@@ -5,6 +5,6 @@ costs in the image. equalization: one step for all channels. mixed: what stays i
 one is too coarse. quantizer, ranges: where and how to round. reconstruction: numbers that make up for it;
 unfinished: its state. gptq: weights that make up for each other's rounding. flats: no pattern in flat images. biases:
 as integer kernels add them. graph: the flow through all of these. recipe, recipe_graph: the result, written down and
-applied; kept: where it is found again. layers_report: what it did to each convolution.
-scheme, settings: what is asked for.
+applied; kept: where it is found again; float_outputs: with fewer roundings, for runtimes that need no more.
+layers_report: what it did to each convolution. scheme, settings: what is asked for.
 """

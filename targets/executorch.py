@@ -10,7 +10,7 @@ from pathlib import Path
 from torch.export import ExportedProgram
 
 from edgesr.quantization.toolchain import stage
-from edgesr.targets import float16_graph
+from edgesr.targets import find, float16_graph
 from edgesr.targets.base import Conversion, tensor_specs, versions
 from edgesr.targets.executorch_delegates import (
     Delegation,
@@ -84,7 +84,8 @@ def _lower(source: Source, request: Request, size: Size) -> Lowered:
         from executorch.exir import to_edge_transform_and_lower
 
         edge = to_edge_transform_and_lower(program, partitioner=[partitioner(request.target, request.precision)])
-        delegation = measure(edge.exported_program().graph_module)
+        lowered = edge.exported_program().graph_module
+        delegation = measure(lowered, float_outputs=find(request.target).float_outputs)
         content = bytes(edge.to_executorch().buffer)
     return Lowered(without_random_names(content), delegation)
 

@@ -107,8 +107,11 @@ def _root_logger_kept() -> Iterator[None]:
         root.handlers[:] = handlers
 
 
-def measure(module: fx.GraphModule) -> Delegation:
-    """Count in the lowered top-level graph of a program."""
+def measure(module: fx.GraphModule, *, float_outputs: bool = False) -> Delegation:
+    """Count in the lowered top-level graph of a program.
+
+    `float_outputs`: whether the library's integer convolutions write floats (TargetInfo).
+    """
     parts = [getattr(module, str(node.target)) for node in module.graph.nodes if node.op == "get_attr"]
     inside = [node for part in parts for node in part.original_module.graph_module.graph.nodes]
     outside = [node for node in module.graph.nodes if node.op == "call_function"]
@@ -118,7 +121,7 @@ def measure(module: fx.GraphModule) -> Delegation:
     return Delegation(
         macs=macs,
         delegated=sum(map(_macs, taken)) / macs,
-        integer=sum(_macs(node) for node in taken if _is_integer(node)) / macs,
+        integer=sum(_macs(node) for node in taken if _is_integer(node, float_outputs)) / macs,
         left={name: count for name, count in sorted(names.items()) if name not in PLUMBING},
         delegates=len(parts),
     )
@@ -135,12 +138,14 @@ def _macs(convolution: fx.Node) -> int:
     return int(convolution.meta["val"].numel() * prod(weight.meta["val"].shape[1:]))
 
 
-def _is_integer(convolution: fx.Node) -> bool:
-    """Whether roundings stand at its input, weight and output: then the library has an integer kernel."""
-    around = [*convolution.all_input_nodes[:2], *convolution.users]
-    return ["dequantize" in _name(node) for node in around[:2]] == [True, True] and all(
-        "quantize_per_tensor" in _name(node) and "dequantize" not in _name(node) for node in around[2:]
+def _is_integer(convolution: fx.Node, float_outputs: bool) -> bool:
+    """Whether roundings stand at its input, weight and output: then the library has an integer kernel. The last not
+    where that writes floats."""
+    source, weight = convolution.all_input_nodes[:2]
+    written = float_outputs or all(
+        "quantize_per_tensor" in _name(node) and "dequantize" not in _name(node) for node in convolution.users
     )
+    return "dequantize" in _name(source) and "dequantize" in _name(weight) and written
 
 
 def _name(node: fx.Node) -> str:
