@@ -75,9 +75,10 @@ Machine: {machines}. Images: {sets}; calibration: {photos}.
 and {worst} dB on the worst image of any set. Losses are those of the saved file in the runtime named: luma PSNR against
 the ground truth, less than the float32 network in torch reaches; every set counts alike. CoreML packages ran in this
 kit's reference interpreter, TensorRT files in ONNX Runtime. ONNX Runtime, XNNPACK and LiteRT round to 8 bits what
-convolutions read and what they write, as their integer kernels ask; the others only what they read. OpenVINO computed
-what is not integer in bfloat16, or in float32 where bfloat16 would break the contract. Targets with a fixed size get
-the image cut or mirrored to 256x256; only the image itself counts.
+convolutions read and what they write, as their integer kernels ask; the others only what they read (but in the rows of
+`plainusr-m`, `plainusr`, `bsrn` and `bsrn-s`, which are of an earlier day, all but ncnn rounded both). OpenVINO
+computed what is not integer in bfloat16, or in float32 where bfloat16 would break the contract. Targets with a fixed
+size get the image cut or mirrored to 256x256; only the image itself counts.
 
 **The peers** got the same float32 ONNX file, the same crops of the same photos (not our synthetic patches) and the
 same images to judge, and ran in the runtime's default mode:
@@ -122,7 +123,8 @@ python docs/quality.py --own ptq-qat --recipes BOTH --calib CALIB --data DATA
 
 Luma PSNR in dB of float32, below it how many dB less each recipe has in the runtime named; `mean`: over the sets;
 `worst`: on the worst image of any; `INT8`: part of the convolutions' multiply-accumulates on integers. DITN-Real and
-ELAN-light, whose artifacts have fixed sizes, got every image cut or mirrored to 96x96."""
+ELAN-light, whose artifacts have fixed sizes, got every image cut or mirrored to 96x96. In OpenVINO these rows are of
+an earlier day: its artifacts rounded what convolutions write, too."""
 
 
 def titled(way: str) -> str:
