@@ -16,6 +16,7 @@ from edgesr.models import bsrn, plainusr
 from edgesr.quantization import calibration
 from edgesr.quantization.pixels import to_tensor
 from edgesr.runner import Array, Runner, open_artifact
+from edgesr.runner.cpu import products_saturate
 from edgesr.targets import convert, find
 from edgesr.targets.source import Source
 from edgesr.types import Request
@@ -83,6 +84,17 @@ def check_target(network: Source, name: str, target: str, folder: Path, x: Array
         return
     found_db = psnr_db(make_from(network, folder, request)(x), run(network.quantized_for(target), x))
     assert found_db > LEAST_AGREEMENT_DB.get(target, 40), f"{found_db:.1f} dB"
+
+
+def run_in_openvino(content: bytes, x: Array) -> Array:
+    """An ONNX file as OpenVINO computes it, with what is not integer in float32."""
+    from edgesr.runner.openvino import HINT, INTEGER_KERNELS, load_openvino
+
+    openvino = load_openvino()
+    exact = {INTEGER_KERNELS: False} if products_saturate() else {}
+    compiled = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", {HINT: "f32"} | exact)
+    output: Array = compiled([x])[0]
+    return output
 
 
 def make_from(network: Source, folder: Path, request: Request) -> Runner:

@@ -15,13 +15,13 @@ from small_networks import (  # noqa: E402
     MIN_SIDE_PX,
     NETWORKS,
     SCALE,
-    Array,
     check_target,
     crops,
     photo,
     psnr_db,
     require_runtime,
     run,
+    run_in_openvino,
     source,
 )
 from torch import fx  # noqa: E402
@@ -49,7 +49,6 @@ from edgesr.quantization.recipe_graph import apply, layers_of, tensors_of  # noq
 from edgesr.quantization.reconstruction import DEQUANTIZE, QUANTIZE  # noqa: E402
 from edgesr.quantization.sensitivity import passes  # noqa: E402
 from edgesr.quantization.student import Student  # noqa: E402
-from edgesr.runner.cpu import products_saturate  # noqa: E402
 from edgesr.targets import TARGETS  # noqa: E402
 from edgesr.targets.export import example_input, free_sides  # noqa: E402
 from edgesr.targets.source import Source  # noqa: E402
@@ -206,16 +205,6 @@ def test_what_is_inside_ends_at_a_level_of_both_grids(name: str) -> None:
     again = recipes.with_bounds_on_grids(facts)
     assert again.layers == facts.layers
     assert again.write_splits == facts.write_splits
-
-
-def run_in_openvino(content: bytes, x: Array) -> Array:
-    from edgesr.runner.openvino import HINT, INTEGER_KERNELS, load_openvino
-
-    openvino = load_openvino()
-    exact = {INTEGER_KERNELS: False} if products_saturate() else {}
-    compiled = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", {HINT: "f32"} | exact)
-    output: Array = compiled([x])[0]
-    return output
 
 
 def test_openvino_clamps_where_the_graph_of_onnx_runtime_does() -> None:

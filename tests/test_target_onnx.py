@@ -11,11 +11,12 @@ torch = pytest.importorskip("torch", reason="needs edgesr[export]")
 onnx = pytest.importorskip("onnx", reason="needs edgesr[export]")
 runtime = pytest.importorskip("onnxruntime", reason="needs edgesr[onnxruntime]")
 
+from small_networks import run_in_openvino  # noqa: E402
+
 from edgesr.errors import ConversionError  # noqa: E402
 from edgesr.models import plainusr  # noqa: E402
 from edgesr.quantization import calibration  # noqa: E402
 from edgesr.runner.contract import InputRule  # noqa: E402
-from edgesr.runner.cpu import products_saturate  # noqa: E402
 from edgesr.runner.manifest import Contents  # noqa: E402
 from edgesr.runner.onnxruntime import EXACT_PRODUCTS, X86_LEVEL, open_contents, optimization_level  # noqa: E402
 from edgesr.targets import onnx_graph  # noqa: E402
@@ -126,15 +127,8 @@ def test_what_is_joined_is_rounded_before(source: Source) -> None:
 
 
 def test_int8_in_openvino_agrees_with_onnxruntime(source: Source) -> None:
-    from edgesr.runner.openvino import HINT, INTEGER_KERNELS, load_openvino
-
-    openvino = load_openvino()
-    model = openvino.Core().read_model(source.float_outputs_onnx)
-    compiled = openvino.Core().compile_model(
-        model, "CPU", {HINT: "f32"} | ({INTEGER_KERNELS: False} if products_saturate() else {})
-    )
     for seed in (11, 12, 13):
-        first, second = run(source.float_outputs_onnx, tensor(seed)), compiled([tensor(seed)])[0]
+        first, second = (each(source.float_outputs_onnx, tensor(seed)) for each in (run, run_in_openvino))
         assert psnr_db(first, second) >= AGREEMENT_DB, histogram(first, second)
 
 
